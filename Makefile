@@ -1,0 +1,56 @@
+# Two commands matter: `make run` and `make test`. Both install what is missing.
+SHELL   := /bin/bash
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+ARGS    ?=
+
+ENGINES := postgresql postgresql-client mariadb-server mariadb-client
+TESTING := $(ENGINES) sysbench prometheus gcc libc6-dev
+BENCH   := $(ENGINES) sysbench pgbouncer haproxy
+FUZZTIME ?= 10s
+
+# The decoders, trackers and login paths that take bytes from strangers.
+FUZZ = $(shell grep -roE --include='*_test.go' 'func (Fuzz[A-Za-z0-9]+)' . | sed -E 's|^\./(.*)/[^/]*:func (.*)|\1:\2|' | sort)
+
+.PHONY: run build test check lint e2e bench fuzz soak clean
+.DEFAULT_GOAL := build
+
+build:
+	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/serverlessproxy ./cmd/serverlessproxy
+
+run:
+	@scripts/need $(ENGINES)
+	@$(MAKE) --no-print-directory build
+	@exec bin/serverlessproxy quickstart $(ARGS)
+
+test:
+	@scripts/need $(TESTING)
+	@$(MAKE) --no-print-directory build lint
+	$(GO) tool gotestsum --format pkgname-and-test-fails --hide-summary=skipped -- -race -count=1 -timeout 20m ./...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+check: lint
+	@scripts/need gcc libc6-dev $(TESTING)
+	$(GO) test -race -count=1 $$($(GO) list ./... | grep -v /e2e)
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=5s
+
+e2e: build
+	@scripts/need $(TESTING)
+	$(GO) tool gotestsum --format testname -- -count=1 -timeout 60m ./e2e/...
+
+bench: build
+	@scripts/need $(BENCH)
+	$(GO) run ./e2e/bench $(ARGS)
+
+fuzz:
+	@set -e; for target in $(FUZZ); do \
+		echo "fuzz $$target for $(FUZZTIME)"; \
+		$(GO) test ./$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME); \
+	done
+
+clean:
+	rm -rf bin
