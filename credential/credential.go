@@ -84,9 +84,6 @@ type Greeting struct {
 // Secret is text that is saved but never printed.
 type Secret string
 
-func (Secret) String() string   { return "[redacted]" }
-func (Secret) GoString() string { return "[redacted]" }
-
 // Directory answers for one cluster's users, whatever state it is in: from
 // the engine while it runs, from the saved Book while it does not. It never
 // wakes the cluster.

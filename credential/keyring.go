@@ -20,9 +20,6 @@ type Key struct {
 	Verifier  Secret
 }
 
-func (Key) String() string   { return "[redacted]" }
-func (Key) GoString() string { return "[redacted]" }
-
 func NewKeyring() *Keyring { return &Keyring{keys: map[string]Key{}} }
 
 // Put keeps a key for user (MySQL: "user@host" of the account).
