@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -470,4 +471,75 @@ func (p *proxy) metric(name string, labels ...string) float64 {
 
 func filter(list []string, keep func(string) bool) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !keep(s) })
+}
+
+var driverBadConn = driver.ErrBadConn
+
+// edit changes the configuration file of a quickstart and starts it again.
+func (p *proxy) edit(change func(string) string) {
+	p.t.Helper()
+	file := filepath.Join(p.dir, "serverlessproxy.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.stop()
+	if err := os.WriteFile(file, []byte(change(string(text))), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.start()
+}
+
+// amendClusters adds a line of keys to every cluster of a configuration.
+func (p *proxy) amendClusters(config, line string) string {
+	var b strings.Builder
+	for l := range strings.Lines(config) {
+		b.WriteString(l)
+		if trimmed := strings.TrimSpace(l); strings.HasPrefix(trimmed, "- name:") {
+			b.WriteString(strings.Repeat(" ", strings.Index(l, "-")+2) + line + "\n")
+		}
+	}
+	return b.String()
+}
+
+// superuser gives each engine a superuser "boss" who may come in at the
+// endpoint, over the engine's own socket as its operator would.
+func (p *proxy) superuser() {
+	p.t.Helper()
+	for _, command := range [][]string{
+		{"psql", "-X", "-h", filepath.Join(p.dir, "clusters/pg/run"), "-U", "postgres", "-c", "create role boss superuser login password 'boss-password'", "app"},
+		{"mariadb", "--no-defaults", "-S", p.mariadbSocket(), "-u", "root", "-e", "grant all on *.* to boss@'%' identified by 'boss-password'"},
+	} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			p.t.Fatalf("%v: %v: %s", command, err, out)
+		}
+	}
+}
+
+func (p *proxy) mariadbSocket() string {
+	found, _ := filepath.Glob(filepath.Join(p.dir, "clusters/my/run/*.sock"))
+	if len(found) == 0 {
+		return ""
+	}
+	return found[0]
+}
+
+func mode(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	return fmt.Sprintf("%04o", info.Mode().Perm())
+}
+
+func pingMySQL(ctx context.Context, c *mysql.Config) error {
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	return db.PingContext(ctx)
 }

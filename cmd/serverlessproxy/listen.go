@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"serverlessproxy/router"
+)
+
+// keepAlive finds half-open clients within about a minute, so that they do
+// not hold seats.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
+
+// front is what serves a protocol's connections.
+type front interface {
+	ServeConn(ctx context.Context, conn net.Conn, l *router.Listener)
+}
+
+// door is one listening address.
+type door struct {
+	net.Listener
+	router       *router.Listener
+	front        front
+	proxyTimeout time.Duration // > 0: clients begin with a PROXY header, within this time
+	log          *slog.Logger
+	serving      sync.WaitGroup
+}
+
+// openDoor listens. A taken port is an error that says so.
+func openDoor(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; free the port or name another address", address, err)
+	}
+	return l, nil
+}
+
+// serve accepts until the listener is closed, and returns when every
+// connection's login is over.
+func (d *door) serve(ctx context.Context) {
+	defer d.serving.Wait()
+	for {
+		conn, err := d.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of descriptors, most likely: others must end first.
+			d.log.Warn("cannot accept a connection", "address", d.Addr().String(), "error", err)
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		d.serving.Go(func() { d.admit(ctx, conn) })
+	}
+}
+
+func (d *door) admit(ctx context.Context, conn net.Conn) {
+	if d.proxyTimeout > 0 {
+		proxied, err := readProxyHeader(conn, d.proxyTimeout)
+		if err != nil {
+			d.log.Warn("refused a connection without a PROXY header", "address", d.Addr().String(), "peer", conn.RemoteAddr().String(), "error", err)
+			conn.Close()
+			return
+		}
+		conn = proxied
+	}
+	d.front.ServeConn(ctx, conn, d.router)
+}
+
+// proxiedConn is a plain connection whose client is elsewhere.
+type proxiedConn struct {
+	*net.TCPConn
+	client net.Addr
+}
+
+func (c *proxiedConn) RemoteAddr() net.Addr { return c.client }
+
+// readProxyHeader reads a PROXY header, v1 or v2, and not a byte more: what
+// follows stays in the socket, where an event loop can read it.
+func readProxyHeader(conn net.Conn, limit time.Duration) (net.Conn, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return nil, err
+	}
+	header, err := proxyproto.Read(bufio.NewReaderSize(byteReader{conn}, 4096))
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	tcp, plain := conn.(*net.TCPConn)
+	if header.Command.IsLocal() || !plain {
+		return conn, nil
+	}
+	return &proxiedConn{TCPConn: tcp, client: header.SourceAddr}, nil
+}
+
+// byteReader gives one byte at a time, so that a buffered reader never holds
+// more than it was asked for.
+type byteReader struct{ net.Conn }
+
+func (r byteReader) Read(p []byte) (int, error) { return r.Conn.Read(p[:min(1, len(p))]) }
