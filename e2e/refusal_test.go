@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
+	be "encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -132,8 +132,8 @@ func (p *proxy) loginWithOption(e engine, key, value string) error {
 func TestMalformedBytes(t *testing.T) {
 	p := quickstart(t)
 	startup := func(body string) []byte {
-		b := binary.BigEndian.AppendUint32(nil, uint32(len(body)+8))
-		return append(binary.BigEndian.AppendUint32(b, 196608), body...)
+		b := be.BigEndian.AppendUint32(nil, uint32(len(body)+8))
+		return append(be.BigEndian.AppendUint32(b, 196608), body...)
 	}
 	for _, c := range []struct {
 		name  string
