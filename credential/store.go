@@ -19,6 +19,7 @@ type Store struct {
 
 	mu       sync.Mutex // protects following; never held while a Source is asked
 	live     Source     // nil while the engine sleeps
+	turn     uint64     // tells one time of being live from the next
 	saved    *Book      // nil until read or written
 	deserted bool       // the live source failed and the log has been told
 }
@@ -33,6 +34,7 @@ func (s *Store) Live(source Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live, s.deserted = source, false
+	s.turn++
 }
 
 // Asleep has the saved Book answer from now on.
@@ -40,18 +42,19 @@ func (s *Store) Asleep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live = nil
+	s.turn++
 }
 
 // Book answers for user and database. While the engine is up but does not
 // answer (it may be stopping at this moment) the saved Book does.
 func (s *Store) Book(ctx context.Context, user, database string) (*Book, error) {
-	source := s.source()
+	source, turn := s.source()
 	if source == nil {
 		return s.Saved()
 	}
 	book, err := source.Book(ctx, user, database)
 	if err == nil {
-		s.answered(source)
+		s.answered(turn)
 		return book, nil
 	}
 	if ctx.Err() != nil || !unreachable(err) {
@@ -61,13 +64,13 @@ func (s *Store) Book(ctx context.Context, user, database string) (*Book, error) 
 	if savedErr != nil {
 		return nil, fmt.Errorf("read users from the engine: %w", errors.Join(err, savedErr))
 	}
-	s.deserts(source, err)
+	s.deserts(turn, err)
 	return old, nil
 }
 
 // SaveAll reads everything from the engine and saves it.
 func (s *Store) SaveAll(ctx context.Context) error {
-	source := s.source()
+	source, _ := s.source()
 	if source == nil {
 		return fmt.Errorf("save credentials: %w", ErrAsleep)
 	}
@@ -99,26 +102,26 @@ func (s *Store) Saved() (*Book, error) {
 	return book, nil
 }
 
-func (s *Store) source() Source {
+func (s *Store) source() (Source, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.live
+	return s.live, s.turn
 }
 
 // answered lets the log hear of the next failure.
-func (s *Store) answered(source Source) {
+func (s *Store) answered(turn uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.live == source {
+	if s.turn == turn {
 		s.deserted = false
 	}
 }
 
 // deserts tells the log, once until the engine answers again.
-func (s *Store) deserts(source Source, err error) {
+func (s *Store) deserts(turn uint64, err error) {
 	s.mu.Lock()
-	told := s.deserted || s.live != source
-	s.deserted = s.deserted || s.live == source
+	told := s.deserted || s.turn != turn
+	s.deserted = s.deserted || s.turn == turn
 	s.mu.Unlock()
 	if !told {
 		s.log.Warn("the engine does not say who its users are; the saved copy answers", "error", err)

@@ -55,6 +55,3 @@ type Request struct {
 	Endpoint string // start-up option or connection attribute "endpoint"
 	Instance string // start-up option or connection attribute "instance"
 }
-
-// Implemented in router.go:
-//	(*Table) Route(Request) (*Target, error)   *InstanceError{Endpoint}, *UnknownError
