@@ -1,0 +1,422 @@
+package mysqlwire
+
+import (
+	"encoding/binary"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+const (
+	// okBeginning has an OK packet's status, whatever the two numbers before
+	// it: header, two length-encoded integers, status.
+	okBeginning = 1 + 9 + 9 + 2
+	// shortestOK is the shortest payload of an OK packet; an EOF packet's is
+	// shorter.
+	shortestOK = 7
+	// maxState is the longest OK packet whose session state is read.
+	maxState = 16 << 10
+	// progress is the error number of MariaDB's progress reports, which come
+	// as ERR packets before the answer.
+	progress = 0xffff
+)
+
+// FromBackend looks through what the backend sent: see Tracker.
+func (t *Tracker) FromBackend(b []byte) (n int, stopped bool) {
+	t.stop = Running
+	for n < len(b) {
+		if t.backend.skip > 0 {
+			n += t.backend.pass(b[n:])
+			if t.releases() {
+				return n, true
+			}
+			continue
+		}
+		if t.stage == stageRows && !t.backend.continued {
+			n += skipRows(b[n:])
+		}
+		size := t.answer(b[n:])
+		n += size
+		if t.releases() {
+			return n, true
+		}
+		if size == 0 {
+			return n, t.stop != Running
+		}
+	}
+	return n, false
+}
+
+// releases tells whether a client's packet that was held need not be held any
+// longer, and says stop if so.
+func (t *Tracker) releases() bool {
+	if t.held == Running || t.backend.inside() {
+		return false
+	}
+	again := t.held == StopAgain && (t.file || t.pending.n <= maxRequests/2)
+	if t.pending.n > 0 && !again {
+		return false
+	}
+	t.stop, t.held = t.held, Running
+	return true
+}
+
+// skipRows is the length of the whole rows that b begins with. It decides
+// nothing: what may be anything but a plain row is left to answer.
+func skipRows(b []byte) (n int) {
+	for len(b)-n > HeaderSize {
+		length := int(b[n]) | int(b[n+1])<<8 | int(b[n+2])<<16
+		end := n + HeaderSize + length
+		if b[n+HeaderSize] >= EOFHeader || length == 0 || length == MaxPacket || end > len(b) {
+			return n
+		}
+		n = end
+	}
+	return n
+}
+
+// answer looks at one packet and tells how much of it may pass: 0 where more
+// of it must be there.
+func (t *Tracker) answer(rest []byte) int {
+	if len(rest) < HeaderSize {
+		return 0
+	}
+	length, _ := Header(rest)
+	if !t.backend.continued {
+		payload := rest[HeaderSize:min(len(rest), HeaderSize+length)]
+		if !t.judge(payload, length) {
+			return 0
+		}
+	}
+	return t.backend.take(rest, length)
+}
+
+// judge says what a packet of this length means for the answer under way;
+// false where p, which is what has arrived of it, is too little.
+func (t *Tracker) judge(p []byte, length int) bool {
+	if t.pending.n == 0 {
+		return t.stray()
+	}
+	if length == 0 {
+		t.emptyAnswer()
+		return true
+	}
+	if len(p) == 0 {
+		return false
+	}
+	if p[0] == ErrHeader {
+		return t.failed(p, length)
+	}
+	switch t.stage {
+	case stageSingle:
+		return t.single(p, length)
+	case stageFirst:
+		return t.firstPacket(p, length)
+	case stagePrepared:
+		return t.preparedOK(p, length)
+	case stageDefinitions:
+		t.left--
+		t.moreDefinitions()
+	case stageDefinitionsEnd:
+		return t.definitionsEnd(p, length)
+	case stageRows:
+		if p[0] == EOFHeader && t.endsRows(length) {
+			return t.rowsEnd(p, length)
+		}
+	}
+	return true
+}
+
+// stray is a packet that nobody asked for: an engine's farewell.
+func (t *Tracker) stray() bool {
+	if t.config.StopStray {
+		t.stop = StopStray
+		return false
+	}
+	return true
+}
+
+// emptyAnswer is a packet without payload. No server sends one but for a row
+// without columns, or as the text of COM_STATISTICS.
+func (t *Tracker) emptyAnswer() {
+	if t.stage != stageRows {
+		t.done()
+	}
+}
+
+// endsRows tells an end from a row that begins with 0xFE, as one does whose
+// first column has 16 MiB or more.
+func (t *Tracker) endsRows(length int) bool {
+	return length < 9 || t.caps.Has(mysql.CLIENT_DEPRECATE_EOF) && length < MaxPacket
+}
+
+// failed is an ERR, which ends every answer, or a progress report.
+func (t *Tracker) failed(p []byte, length int) bool {
+	if len(p) < min(length, 3) {
+		return false
+	}
+	if length >= 3 && binary.LittleEndian.Uint16(p[1:]) == progress {
+		return true
+	}
+	if r := t.pending.first(); r.command == mysql.COM_STMT_PREPARE {
+		t.statements.drop(r.statement)
+	}
+	t.doubt = true
+	t.done()
+	return true
+}
+
+// single is an answer of one packet, OK, EOF or a text.
+func (t *Tracker) single(p []byte, length int) bool {
+	r := t.pending.first()
+	if r.command == mysql.COM_STATISTICS {
+		t.done()
+		return true
+	}
+	status, ok := t.readStatus(p, length)
+	if !ok {
+		return false
+	}
+	switch r.command {
+	case mysql.COM_RESET_CONNECTION:
+		t.Reset(status)
+	case mysql.COM_SET_OPTION:
+		t.multi = r.option == 0 || t.multi && r.option != 1
+	case mysql.COM_STMT_RESET:
+		t.statements.setCursor(r.statement, false)
+	}
+	t.settle(status)
+	t.done()
+	return true
+}
+
+// firstPacket begins an answer or one of its further results.
+func (t *Tracker) firstPacket(p []byte, length int) bool {
+	switch {
+	case p[0] == LocalFileHeader:
+		t.beginFile()
+		return true
+	case p[0] == OKHeader && length >= shortestOK, p[0] == EOFHeader:
+		return t.rowsEnd(p, length)
+	}
+	if len(p) < length && length <= okBeginning {
+		return false
+	}
+	count, follow, ok := t.columnCount(p)
+	if !ok {
+		t.doubt = true
+		t.done()
+		return true
+	}
+	t.left, t.columns = uint32(count), 0
+	if !follow {
+		t.left = 0
+	}
+	t.moreDefinitions()
+	return true
+}
+
+// columnCount reads the number of a result's columns, and whether their
+// definitions follow. MariaDB says that in a byte after the count; MySQL's
+// documentation has it before it, others after: neither can be mistaken for
+// the other, since a count is at least 1 and the byte at most 1.
+func (t *Tracker) columnCount(p []byte) (count uint64, follow, ok bool) {
+	if !t.caps.HasExtended(MariaDBCacheMetadata) && !t.caps.Has(mysql.CLIENT_OPTIONAL_RESULTSET_METADATA) {
+		count, n := Uint(p)
+		return count, true, n == len(p) && count > 0
+	}
+	if count, n := Uint(p); n+1 == len(p) && count > 0 && p[n] <= 1 {
+		return count, p[n] == 1, true
+	}
+	count, n := Uint(p[1:])
+	return count, p[0] == 1, n+1 == len(p) && count > 0 && p[0] <= 1
+}
+
+// beginFile answers a LOAD DATA LOCAL: the client's next packets are a file.
+// Commands that it had sent already are taken for the file's beginning by the
+// server, and so never answered.
+func (t *Tracker) beginFile() {
+	t.file = true
+	t.pending.keepFirst()
+	if t.held != Running {
+		t.held = StopAgain
+	}
+}
+
+// preparedOK is the answer to COM_STMT_PREPARE: 0x00, id (4), columns (2),
+// parameters (2), filler, warnings (2), with MySQL's optional metadata whether
+// definitions follow.
+func (t *Tracker) preparedOK(p []byte, length int) bool {
+	const fixed, metadata = 9, 12
+	if len(p) < min(length, metadata+1) {
+		return false
+	}
+	if length < fixed {
+		t.done()
+		return true
+	}
+	s := t.pending.first().statement
+	s.Columns, s.Params = binary.LittleEndian.Uint16(p[5:]), binary.LittleEndian.Uint16(p[7:])
+	t.statements.add(s, binary.LittleEndian.Uint32(p[1:]))
+	binary.LittleEndian.PutUint32(p[1:], s.ID)
+	t.left, t.columns = uint32(s.Params), uint32(s.Columns)
+	if length > metadata && p[metadata] == 0 {
+		t.left, t.columns = 0, 0
+	}
+	t.nextBlock()
+	return true
+}
+
+// nextBlock goes on to a prepared statement's definitions, of its parameters
+// and then of its columns; a block that would be empty is not sent.
+func (t *Tracker) nextBlock() {
+	if t.left == 0 {
+		t.left, t.columns = t.columns, 0
+	}
+	if t.left == 0 {
+		t.done()
+		return
+	}
+	t.stage = stageDefinitions
+}
+
+// moreDefinitions goes on inside a block of definitions, or to what ends it.
+func (t *Tracker) moreDefinitions() {
+	switch {
+	case t.left > 0:
+		t.stage = stageDefinitions
+	case !t.caps.Has(mysql.CLIENT_DEPRECATE_EOF):
+		t.stage = stageDefinitionsEnd
+	default:
+		t.afterBlock()
+	}
+}
+
+func (t *Tracker) afterBlock() {
+	if t.pending.first().command == mysql.COM_STMT_PREPARE {
+		t.nextBlock()
+		return
+	}
+	t.stage = stageRows
+}
+
+// definitionsEnd is the EOF after definitions. With a cursor it ends the
+// result too: rows come by COM_STMT_FETCH.
+func (t *Tracker) definitionsEnd(p []byte, length int) bool {
+	status, ok := t.readStatus(p, length)
+	if !ok {
+		return false
+	}
+	if r := t.pending.first(); r.statement != nil && r.command != mysql.COM_STMT_PREPARE && status&mysql.SERVER_STATUS_CURSOR_EXISTS != 0 {
+		t.resultEnd(status)
+		return true
+	}
+	t.afterBlock()
+	return true
+}
+
+// rowsEnd is the OK or EOF that ends a result.
+func (t *Tracker) rowsEnd(p []byte, length int) bool {
+	status, ok := t.readStatus(p, length)
+	if !ok {
+		return false
+	}
+	t.resultEnd(status)
+	return true
+}
+
+func (t *Tracker) resultEnd(status uint16) {
+	switch r := t.pending.first(); r.command {
+	case mysql.COM_STMT_EXECUTE, ComBulkExecute:
+		t.statements.setCursor(r.statement, status&mysql.SERVER_STATUS_CURSOR_EXISTS != 0)
+	case mysql.COM_STMT_FETCH:
+		if status&mysql.SERVER_STATUS_LAST_ROW_SEND != 0 {
+			t.statements.setCursor(r.statement, false)
+		}
+	}
+	t.settle(status)
+	if status&mysql.SERVER_MORE_RESULTS_EXISTS != 0 {
+		t.stage = stageFirst
+		return
+	}
+	t.done()
+}
+
+// settle takes over the server's status and counts the transaction that ended
+// by it: one that was open, or a statement that was one by itself.
+func (t *Tracker) settle(status uint16) {
+	was := t.InTransaction()
+	t.status, t.doubt = status, false
+	alone := executes(t.pending.first().command) && status&mysql.SERVER_STATUS_AUTOCOMMIT != 0
+	if !t.InTransaction() && (was || alone) {
+		t.counts.Transactions++
+	}
+}
+
+// done ends the answer to the first request.
+func (t *Tracker) done() {
+	t.pending.pop()
+	if t.pending.n > 0 {
+		t.stage = opening(t.pending.first().command)
+	} else {
+		t.stage = stageSingle
+	}
+}
+
+// readStatus reads the status flags of an OK or EOF packet and what it says
+// of the session's state; false where more of it must be there.
+func (t *Tracker) readStatus(p []byte, length int) (status uint16, ok bool) {
+	if length < shortestOK {
+		return t.readEOF(p, length)
+	}
+	want := min(length, okBeginning)
+	tracked := t.caps.Has(mysql.CLIENT_SESSION_TRACK)
+	if tracked && length <= maxState {
+		want = length
+	}
+	if len(p) < want {
+		return 0, false
+	}
+	caps := t.caps
+	if want < length {
+		caps &^= Capabilities(mysql.CLIENT_SESSION_TRACK)
+		t.untracked = t.untracked || tracked
+	}
+	answer, err := ParseOK(p[:want], caps)
+	if err != nil {
+		t.doubt = true
+		return t.status, true
+	}
+	t.stateChanged(answer.State)
+	return answer.Status, true
+}
+
+func (t *Tracker) readEOF(p []byte, length int) (status uint16, ok bool) {
+	const statusAt, whole = 3, 5
+	if len(p) < length {
+		return 0, false
+	}
+	if length < whole {
+		t.doubt = true
+		return t.status, true
+	}
+	return binary.LittleEndian.Uint16(p[statusAt:]), true
+}
+
+// stateChanged takes note of an OK's session state information.
+func (t *Tracker) stateChanged(state []byte) {
+	for len(state) > 0 {
+		data, rest, ok := String(state[1:])
+		if !ok {
+			t.untracked = true
+			return
+		}
+		change := StateChange{Kind: state[0], Data: data}
+		if name, ok := change.Schema(); ok {
+			t.schema, t.schemaKnown = append(t.schema[:0], name...), true
+		}
+		if t.config.Changed != nil {
+			t.config.Changed(change)
+		}
+		state = rest
+	}
+}
