@@ -69,8 +69,11 @@ type Adopter interface {
 // Occupants are the sessions of a cluster: *pool.Pool. Called by the
 // cluster's goroutine alone.
 type Occupants interface {
-	// Quiet is how long nobody has been busy; 0 while somebody is or is held.
+	// Quiet is how long nobody has been busy; 0 while somebody is or is held;
+	// the longest Duration when nobody has been since the proxy started.
 	Quiet() time.Duration
+	// Anyone tells whether a session is in or waits to be let in.
+	Anyone() bool
 	// Park makes every session give up its backend, at a safe point, within
 	// ctx. On an error (*Holdouts) sessions keep what they have, and the
 	// doors are open again: nobody noticed.
@@ -116,6 +119,8 @@ const (
 	OnQuery   Trigger = "query"
 	Manual    Trigger = "manual"
 	OnScale   Trigger = "scale"
+	AtStart   Trigger = "start" // of the proxy: a cluster that does not pause
+	OnCrash   Trigger = "crash" // the engine ended unasked while somebody was there
 )
 
 // Event is one line of a cluster's log, in RDS's words where RDS has them.
@@ -148,6 +153,11 @@ type Status struct {
 	PausesAt       time.Time // zero when no pause is coming
 	LastError      string
 	Changed        <-chan struct{} // closed when a newer Status stands
+
+	changed chan struct{} // Changed, for the one who closes it
+	epoch   uint64        // how many attempts to resume have failed
+	over    bool          // Run is ending or has ended
+	meter   meter
 }
 
 // ResumeError is why a cluster could not be resumed.
