@@ -3,9 +3,10 @@
 //
 // It owns the order in which sessions are admitted and the count of what they
 // do (Tally). It never knows a wire protocol, an engine or how a session
-// parks; it asks the Session. Its one mutex protects the list of seats and the
-// queue and is never held while a Session or the cluster is called. A seat's
-// phase and activity are atomics, so that a relay may set them for each burst.
+// parks; it asks the Session. The pool's mutex protects the list of seats and
+// the queue and is never held while a Session is called or the cluster is
+// waited for. A seat's mutex protects what operators see of it. Its phase and
+// activity are atomics, so that a relay may set them for each burst.
 package pool
 
 import (
@@ -37,7 +38,7 @@ func (p Phase) String() string { return phaseNames[p] }
 
 // Session is what a front puts on a seat. The front owns it; the pool calls
 // these from its own goroutines, several at a time for different sessions,
-// and never after Seat.Leave returned.
+// and begins none after Seat.Leave returned (one may be on its way then).
 type Session interface {
 	// Park makes the session give its backend up at a safe point before ctx
 	// ends. nil: the state is kept and the backend closed. Otherwise nothing
@@ -198,23 +199,11 @@ type Observer interface {
 
 // Waker is the cluster as the pool sees it: *cluster.Cluster.
 type Waker interface {
+	// Status is never nil. Its Backend is the one that Wake returns, and
+	// ceases to be before anybody is parked.
 	Status() *cluster.Status
 	// Wake asks for the cluster to be available, waits for it, and returns
 	// its backend. It fails when ctx ends or when the attempt to resume that
 	// it waited for failed (*cluster.ResumeError).
 	Wake(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error)
 }
-
-// Seat methods (implemented in seat.go):
-//
-//	Join(ctx, Claim) (*Seat, error)         on *Pool: waits in the queue where there is one; *TooMany
-//	(*Seat) ID() string
-//	(*Seat) Backend(ctx, trigger) (cluster.Backend, error)
-//	    waits, Held, until the cluster serves; then the phase is Active and the
-//	    backend may be dialled. The cluster is not stopped before this seat is
-//	    parked or has left.
-//	(*Seat) Phase() Phase;  (*Seat) Set(Phase)   atomic, cheap enough for each burst; any phase but Parked and Held counts as activity when it changes
-//	(*Seat) Touch(now time.Time)                 activity without a change of phase
-//	(*Seat) Describe(func(*Info))                changes what operators see
-//	(*Seat) Pin(reasons ...string)               what pins it now, for operators; none: not pinned
-//	(*Seat) Leave()                              gives the seat back; idempotent

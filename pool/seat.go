@@ -2,25 +2,175 @@ package pool
 
 import (
 	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"serverlessproxy/cluster"
 )
 
-// Pool is one cluster's occupants.
-type Pool struct{}
-
 // Seat is one session's place in a pool.
-type Seat struct{}
+type Seat struct {
+	pool       *Pool
+	id         string
+	session    Session
+	privileged bool
+	since      time.Time
 
-func (p *Pool) Join(ctx context.Context, c Claim) (*Seat, error) { panic("not yet") }
-func (s *Seat) ID() string                                       { panic("not yet") }
-func (s *Seat) Backend(ctx context.Context, t cluster.Trigger) (cluster.Backend, error) {
-	panic("not yet")
+	phase  atomic.Uint32
+	active atomic.Int64 // when it was last busy, as the pool counts
+	backed atomic.Bool  // it was given a backend since it was last parked
+	pins   atomic.Pointer[[]string]
+
+	mu   sync.Mutex // protects following
+	info Info
 }
-func (s *Seat) Phase() Phase          { panic("not yet") }
-func (s *Seat) Set(p Phase)           { panic("not yet") }
-func (s *Seat) Touch(now time.Time)   { panic("not yet") }
-func (s *Seat) Describe(func(*Info))  { panic("not yet") }
-func (s *Seat) Pin(reasons ...string) { panic("not yet") }
-func (s *Seat) Leave()                { panic("not yet") }
+
+// seat is a new one, not yet in the pool.
+func (p *Pool) seat(claim Claim, now time.Time) *Seat {
+	s := &Seat{
+		pool:       p,
+		id:         p.ids.next(),
+		session:    claim.Session,
+		privileged: claim.Privileged,
+		since:      now,
+		info:       claim.Info,
+	}
+	s.phase.Store(uint32(Active))
+	s.active.Store(p.since(now))
+	return s
+}
+
+// ID names the session to operators.
+func (s *Seat) ID() string { return s.id }
+
+// Backend waits, Held, until the cluster serves, and returns where. The phase
+// is Active then. The cluster is not stopped before this seat is parked or has
+// left. On an error the phase is what it was.
+func (s *Seat) Backend(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error) {
+	p := s.pool
+	p.asking.Add(1)
+	defer p.asking.Add(-1)
+
+	before := s.Phase()
+	began, held := time.Now(), ""
+	for {
+		if reason := holds(p.waker.Status().State); reason != "" {
+			s.phase.Store(uint32(Held))
+			held = reason
+		}
+		backend, err := p.waker.Wake(ctx, trigger)
+		if err == nil && !p.occupy(s, backend) {
+			continue
+		}
+		if held != "" {
+			p.observer.Held(p.cluster, held, time.Since(began))
+		}
+		if err != nil {
+			s.phase.Store(uint32(before))
+		}
+		return backend, err
+	}
+}
+
+// occupy lets a seat use a backend if the cluster has not ceased to serve it
+// meanwhile. A cluster says that it does not serve before it parks anybody: so
+// either this finds out, or Park finds this seat.
+func (p *Pool) occupy(s *Seat, backend cluster.Backend) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waker.Status().Backend != backend {
+		return false
+	}
+	s.backed.Store(true)
+	s.phase.Store(uint32(Active))
+	return true
+}
+
+// holds is what holds a client up in a state, "" if nothing does.
+func holds(state cluster.State) string {
+	switch state {
+	case cluster.Available:
+		return ""
+	case cluster.Scaling:
+		return "scale"
+	}
+	return "resume"
+}
+
+// Phase is what the session is doing.
+func (s *Seat) Phase() Phase { return Phase(s.phase.Load()) }
+
+// Set says what the session is doing now. Ceasing to be busy is activity.
+// Parked says that it has no backend any more.
+func (s *Seat) Set(next Phase) {
+	before := Phase(s.phase.Swap(uint32(next)))
+	if next == Parked {
+		s.backed.Store(false)
+	}
+	if before.busy() && !next.busy() {
+		s.Touch(time.Now())
+	}
+}
+
+// Touch is activity without a change of phase.
+func (s *Seat) Touch(now time.Time) { s.active.Store(s.pool.since(now)) }
+
+// busy phases keep a cluster awake for as long as they last.
+func (p Phase) busy() bool { return p == Active || p == InTransaction }
+
+// activeAt is when it was last busy, as the pool counts.
+func (s *Seat) activeAt(now time.Time) int64 {
+	if s.Phase().busy() {
+		return s.pool.since(now)
+	}
+	return s.active.Load()
+}
+
+// Describe changes what operators see of the session.
+func (s *Seat) Describe(change func(*Info)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.info)
+}
+
+// Pin says what pins the session now; nothing: it is not pinned.
+func (s *Seat) Pin(reasons ...string) {
+	if len(reasons) == 0 {
+		s.pins.Store(nil)
+		return
+	}
+	reasons = slices.Clone(reasons)
+	s.pins.Store(&reasons)
+}
+
+// pinnedBy is never nil.
+func (s *Seat) pinnedBy() []string {
+	if reasons := s.pins.Load(); reasons != nil {
+		return slices.Clone(*reasons)
+	}
+	return []string{}
+}
+
+// Leave gives the seat back; the head of the queue gets it. No call of the
+// session is begun any more, though one may be on its way. It is idempotent.
+func (s *Seat) Leave() {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	s.pool.leaveLocked(s)
+}
+
+func (s *Seat) view(now time.Time) View {
+	s.mu.Lock()
+	info := s.info
+	s.mu.Unlock()
+	return View{
+		Info:        info,
+		ID:          s.id,
+		Phase:       s.Phase(),
+		PinnedBy:    s.pinnedBy(),
+		ConnectedAt: s.since,
+		ActiveAt:    s.pool.epoch.Add(time.Duration(s.activeAt(now))),
+	}
+}
