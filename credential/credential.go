@@ -79,6 +79,8 @@ type Greeting struct {
 	Charset       uint8  `json:"charset"`
 	Status        uint16 `json:"status"`
 	DefaultPlugin string `json:"default_plugin"`
+	// SkipNameResolve: the server looks up no names, so that a client's address alone counts ("localhost" still stands for the socket).
+	SkipNameResolve bool `json:"skip_name_resolve,omitempty"`
 }
 
 // Secret is text that is saved but never printed.

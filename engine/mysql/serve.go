@@ -1,0 +1,83 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+
+	"serverlessproxy/acu"
+	"serverlessproxy/compute/process"
+)
+
+const (
+	mebibyte = 1 << 20
+	// startingPool bounds the buffer pool that a server starts with: preparing
+	// a large one is what a start takes longest for. Settle makes it whole.
+	startingPool = 256 * mebibyte
+	smallestPool = 64 * mebibyte
+)
+
+// Serve is the command that runs the server. It writes the init file that
+// restores the control account first; where that fails the server finds none
+// and does not start, and the log says why.
+//
+// The server logs to its standard error, whose keeper puts it into the volume.
+func (e *Engine) Serve(p process.Place, size acu.Size) process.Command {
+	programs, err := e.found()
+	if err != nil {
+		return e.unfound(err)
+	}
+	if err := prepare(p); err != nil {
+		e.config.Log.Error("cannot prepare the server's start", "error", err)
+	}
+	_, socket := e.Address(p)
+	args := []string{
+		"--no-defaults",
+		"--datadir=" + dataDirectory(p),
+		"--tmpdir=" + temporaryDirectory(p),
+		"--socket=" + socket,
+		"--pid-file=" + pidFile(p),
+		"--skip-networking",
+		"--init-file=" + initFile(p),
+		fmt.Sprintf("--innodb-buffer-pool-size=%d", min(bufferPool(size.Memory, machineMemory()), startingPool)),
+	}
+	if size.MaxConnections > 0 {
+		args = append(args, fmt.Sprintf("--max-connections=%d", size.MaxConnections))
+	}
+	args = append(args, programs.Flavor.settings(programs.Version)...)
+	args = append(args, programs.layout()...)
+	return process.Command{Path: programs.Server, Args: append(args, options(e.config.Parameters)...)}
+}
+
+// bufferPool is three quarters of a size's memory, as RDS has it, but never
+// more than a quarter of the machine's (0: unknown), which others need too.
+func bufferPool(memory, machine int64) int64 {
+	pool := memory / 4 * 3
+	if machine > 0 {
+		pool = min(pool, machine/4)
+	}
+	pool = max(pool, smallestPool)
+	return pool / mebibyte * mebibyte
+}
+
+// Settle gives a running server the settings of a size: what Serve left small
+// for the sake of a fast start, and what a change of size asks. It may be
+// repeated, and clients may be served meanwhile.
+func (e *Engine) Settle(ctx context.Context, address string, size acu.Size) error {
+	login, err := controlLogin(address)
+	if err != nil {
+		return fmt.Errorf("settle the server: %w", err)
+	}
+	c, err := dial(ctx, "unix", address, login)
+	if err != nil {
+		return fmt.Errorf("settle the server: %w", err)
+	}
+	defer c.quit()
+	statements := []string{fmt.Sprintf("SET GLOBAL innodb_buffer_pool_size = %d", bufferPool(size.Memory, machineMemory()))}
+	if size.MaxConnections > 0 {
+		statements = append(statements, fmt.Sprintf("SET GLOBAL max_connections = %d", size.MaxConnections))
+	}
+	if err := c.run(ctx, statements...); err != nil {
+		return fmt.Errorf("settle the server: %w", err)
+	}
+	return nil
+}
