@@ -331,3 +331,11 @@ func ParseChangeUser(payload []byte, caps Capabilities) (ChangeUser, error) {
 	}
 	return c, nil
 }
+
+// AppendOldErr appends the payload of an ERR packet as clients from before 4.1
+// read it: without an SQLSTATE.
+func AppendOldErr(dst []byte, code uint16, message string) []byte {
+	dst = append(dst, ErrHeader)
+	dst = binary.LittleEndian.AppendUint16(dst, code)
+	return append(dst, message...)
+}

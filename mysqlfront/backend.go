@@ -1,0 +1,230 @@
+package mysqlfront
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/pires/go-proxyproto"
+
+	"serverlessproxy/cluster"
+	"serverlessproxy/mysqlfront/mysqlwire"
+	"serverlessproxy/router"
+)
+
+// backend is a session's connection to the engine, logged in.
+type backend struct {
+	conn net.Conn
+	at   cluster.Backend
+	id   uint32 // the engine's number for it
+	salt [mysqlwire.SaltSize]byte
+	// plugin is what the engine tries first.
+	plugin string
+}
+
+const (
+	dialLasts  = 10 * time.Second
+	loginLasts = 30 * time.Second
+	// maxLoginPacket bounds what an engine says during a login.
+	maxLoginPacket = 1 << 20
+)
+
+// shaping are the capabilities that change how packets look: where the client
+// has agreed on one, its backends must.
+const shaping = mysqlwire.Capabilities(mysql.CLIENT_DEPRECATE_EOF|mysql.CLIENT_SESSION_TRACK|mysql.CLIENT_MULTI_RESULTS|
+	mysql.CLIENT_PS_MULTI_RESULTS|mysql.CLIENT_QUERY_ATTRIBUTES|mysql.CLIENT_OPTIONAL_RESULTSET_METADATA) |
+	mysqlwire.Capabilities(0xffffffff<<32)
+
+// caller is who logs in to an engine, for whom and with what.
+type caller struct {
+	upstream router.Upstream
+	secrets  secrets
+	hello    mysqlwire.Response
+	client   net.Addr // the client's own address, and the one it came to
+	local    net.Addr
+}
+
+// reach dials the engine and logs in. It returns the engine's OK. The error is
+// a *mysqlwire.ServerError where the engine refused.
+func (c caller) reach(ctx context.Context, at cluster.Backend) (*backend, []byte, error) {
+	dialer := net.Dialer{Timeout: dialLasts}
+	conn, err := dialer.DialContext(ctx, at.Network, at.Address)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dial engine: %w", err)
+	}
+	b := &backend{conn: conn, at: at}
+	ok, err := c.enter(ctx, b)
+	if err != nil {
+		b.conn.Close()
+		return nil, nil, err
+	}
+	return b, ok, nil
+}
+
+// enter logs in over a connection that has just been dialled.
+func (c caller) enter(ctx context.Context, b *backend) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, loginLasts)
+	defer cancel()
+	defer guard(ctx, b.conn)()
+	if err := c.announce(b.conn); err != nil {
+		return nil, err
+	}
+	p := &packets{conn: b.conn}
+	payload, err := p.readAnswer(maxLoginPacket)
+	if err != nil {
+		return nil, fmt.Errorf("read engine's greeting: %w", err)
+	}
+	greeting, err := mysqlwire.ParseGreeting(payload)
+	if err != nil {
+		return nil, err
+	}
+	if missing := c.hello.Capabilities & shaping &^ greeting.Capabilities; missing != 0 {
+		return nil, fmt.Errorf("%w: capabilities %#x", errUnlike, uint64(missing))
+	}
+	b.id, b.salt, b.plugin = greeting.ConnectionID, greeting.Salt, greeting.Plugin
+	_, private := b.conn.(*net.UnixConn)
+	response := c.response(greeting)
+	if c.upstream.TLS != nil {
+		if err := c.encrypt(ctx, b, p, response); err != nil {
+			return nil, err
+		}
+		response.Capabilities |= flagSSL
+		private = true
+	}
+	talk := &proof{packets: p, secrets: c.secrets, private: private, plugin: b.plugin, salt: b.salt[:]}
+	response.Plugin, response.Auth = talk.plugin, talk.first()
+	if err := p.write(mysqlwire.AppendResponse(nil, response)); err != nil {
+		return nil, fmt.Errorf("log in to engine: %w", err)
+	}
+	ok, err := talk.finish()
+	if err != nil {
+		return nil, fmt.Errorf("log in to engine: %w", err)
+	}
+	return ok, nil
+}
+
+// announce sends the client's address ahead of everything.
+func (c caller) announce(conn net.Conn) error {
+	if !c.upstream.ProxyHeader {
+		return nil
+	}
+	_, tcp := c.client.(*net.TCPAddr)
+	if !tcp {
+		return nil // a local client is local to the engine, too
+	}
+	header := proxyproto.HeaderProxyFromAddrs(2, c.client, c.local)
+	if _, err := header.WriteTo(conn); err != nil {
+		return fmt.Errorf("announce client to engine: %w", err)
+	}
+	return nil
+}
+
+// response is the client's own, as far as it concerns the engine.
+func (c caller) response(g mysqlwire.Greeting) mysqlwire.Response {
+	r := c.hello
+	r.Capabilities |= needed | flagLongProof
+	if r.Database != "" {
+		r.Capabilities |= flagWithDB
+	}
+	// What a server did not offer it may take for something else.
+	r.Capabilities &= g.Capabilities | flagMySQL
+	return r
+}
+
+// encrypt puts TLS around the connection.
+func (c caller) encrypt(ctx context.Context, b *backend, p *packets, r mysqlwire.Response) error {
+	r.Capabilities |= flagSSL
+	if err := p.write(mysqlwire.AppendSSLRequest(nil, r)); err != nil {
+		return fmt.Errorf("ask engine for TLS: %w", err)
+	}
+	encrypted := tls.Client(b.conn, c.upstream.TLS)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("encrypt connection to engine: %w", err)
+	}
+	b.conn, p.conn = encrypted, encrypted
+	return nil
+}
+
+// again authenticates a backend as another user, by COM_CHANGE_USER.
+func (c caller) again(ctx context.Context, b *backend) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, loginLasts)
+	defer cancel()
+	defer guard(ctx, b.conn)()
+	p := &packets{conn: b.conn}
+	_, local := b.conn.(*net.UnixConn)
+	talk := &proof{packets: p, secrets: c.secrets, private: local || c.upstream.TLS != nil, plugin: b.plugin, salt: b.salt[:]}
+	change := mysqlwire.ChangeUser{
+		User:       c.hello.User,
+		Auth:       talk.first(),
+		Database:   c.hello.Database,
+		Charset:    uint16(c.hello.Charset),
+		Plugin:     talk.plugin,
+		Attributes: c.hello.Attributes,
+	}
+	agreed := c.hello.Capabilities | needed
+	if err := p.write(mysqlwire.AppendChangeUser(nil, change, agreed)); err != nil {
+		return nil, fmt.Errorf("change user of engine's connection: %w", err)
+	}
+	ok, err := talk.finish()
+	if err != nil {
+		return nil, fmt.Errorf("change user of engine's connection: %w", err)
+	}
+	return ok, nil
+}
+
+// command sends a command of one byte and waits for its OK.
+func (b *backend) command(ctx context.Context, command byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, loginLasts)
+	defer cancel()
+	defer guard(ctx, b.conn)()
+	p := &packets{conn: b.conn}
+	if err := p.write([]byte{command}); err != nil {
+		return nil, err
+	}
+	return p.readAnswer(maxLoginPacket)
+}
+
+const (
+	farewellLasts = 5 * time.Second  // for the engine to close after COM_QUIT
+	abandonLasts  = 10 * time.Second // for it to finish what a vanished client began
+)
+
+// quit takes leave of the engine, and returns when it has closed.
+func (b *backend) quit() {
+	p := &packets{conn: b.conn}
+	b.conn.SetDeadline(time.Now().Add(farewellLasts))
+	p.write([]byte{mysql.COM_QUIT})
+	b.drain()
+}
+
+// abandon lets the engine run what the client sent last, and returns when it
+// has closed. What it answers, nobody hears.
+func (b *backend) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, abandonLasts)
+	defer cancel()
+	defer guard(ctx, b.conn)()
+	b.drain()
+}
+
+func (b *backend) drain() {
+	if half, ok := b.conn.(halfCloser); ok {
+		half.CloseWrite()
+	}
+	io.Copy(io.Discard, b.conn)
+	b.conn.Close()
+}
+
+// worthAnother tells whether a login may succeed when it is tried again: the
+// engine was not there, or on its way out.
+func worthAnother(err error) bool {
+	var refusal *mysqlwire.ServerError
+	if errors.As(err, &refusal) {
+		return refusal.Code == mysql.ER_SERVER_SHUTDOWN
+	}
+	return !errors.Is(err, errUnlike) && !errors.Is(err, errUnknownPlugin)
+}
