@@ -29,7 +29,7 @@ func (c *Cluster) configure(ctx context.Context, settings Settings) {
 		}
 	})
 	if !c.running {
-		c.occupants.Resettle(capacity)
+		c.occupants.Resettle(capacity) // its ceiling is the one that clients meet
 	}
 	if before != settings {
 		c.tell(newLimits, fmt.Sprintf("%d to %d ACU, auto-pause %s", settings.Min, settings.Max, c.pausePolicy()))

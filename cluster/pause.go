@@ -33,7 +33,7 @@ func (c *Cluster) pauseAsked(ctx, asked context.Context) error {
 	case Paused:
 		return nil
 	case Failed: // no engine runs
-		c.publish(asleep)
+		c.sleep(asPaused)
 		c.write()
 		return nil
 	}
@@ -87,7 +87,7 @@ func (c *Cluster) pause(ctx, parking context.Context, reason string) error {
 		return err
 	}
 	c.starts, c.pauses = attempts{}, attempts{}
-	c.publish(asleep)
+	c.sleep(asPaused)
 	c.write()
 	c.observer.Paused(c.name, "paused", time.Since(began))
 	c.tell(paused, reason)

@@ -113,8 +113,7 @@ func (c *Cluster) open(backend Backend) {
 func (c *Cluster) fail(err error) {
 	c.starts.fail(time.Now(), backoff(firstStartDelay, longestDelay, c.starts.failed+1))
 	epoch := c.lobby.failed()
-	c.publish(func(s *Status) {
-		asleep(s)
+	c.sleep(func(s *Status) {
 		s.State = Failed
 		s.LastError = err.Error()
 		s.epoch = epoch
@@ -135,8 +134,7 @@ func (c *Cluster) bury(ctx context.Context) {
 	}
 	delay := backoff(firstStartDelay, longestDelay, c.starts.failed)
 	c.starts.fail(now, delay)
-	c.publish(func(s *Status) {
-		asleep(s)
+	c.sleep(func(s *Status) {
 		s.State = Failed
 		s.LastError = engineEnded.message
 	})
@@ -147,7 +145,7 @@ func (c *Cluster) bury(ctx context.Context) {
 	waiting, _, _ := c.lobby.present()
 	switch needed := waiting > 0 || c.occupants.Anyone() || !c.pausesItself(); {
 	case !needed:
-		c.publish(asleep)
+		c.sleep(asPaused)
 	case delay == 0:
 		c.resume(ctx, OnCrash)
 		return

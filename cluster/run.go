@@ -34,7 +34,7 @@ func (c *Cluster) awake(ctx context.Context) {
 		c.resume(ctx, AtStart)
 		return
 	}
-	c.publish(func(s *Status) {})
+	c.sleep(asPaused)
 	c.write()
 }
 
@@ -155,18 +155,31 @@ func (c *Cluster) shutdown(ctx context.Context) error {
 		}
 		c.tell(paused, proxyStops)
 	}
-	c.publish(asleep)
+	c.sleep(asPaused)
 	c.write()
 	return nil
 }
 
-// asleep is how the Status of a cluster looks whose engine does not run.
-func asleep(s *Status) {
-	if s.State != Paused {
-		s.State, s.PausedSince = Paused, time.Now()
+// sleep publishes that no engine runs, and what else change says. A capacity
+// that the settings ask for, and that a running engine did not have, is the
+// one to resume to from now on.
+func (c *Cluster) sleep(change func(*Status)) {
+	before := c.Status().ResumeCapacity
+	c.publish(func(s *Status) {
+		s.State = Paused
+		if s.PausedSince.IsZero() {
+			s.PausedSince = time.Now()
+		}
+		s.Backend, s.Capacity, s.PausesAt = Backend{}, 0, time.Time{}
+		s.ResumeCapacity = s.TargetCapacity
+		change(s)
+	})
+	if now := c.Status().ResumeCapacity; now != before {
+		c.occupants.Resettle(now)
 	}
-	s.Backend, s.Capacity, s.PausesAt = Backend{}, 0, time.Time{}
 }
+
+func asPaused(*Status) {}
 
 func closed(ch <-chan struct{}) bool {
 	select {
