@@ -11,7 +11,7 @@ import (
 	"serverlessproxy/pool"
 )
 
-// Cluster is a pool.Waker. The zero value sleeps.
+// Cluster is a pool.Waker.
 type Cluster struct {
 	mu     sync.Mutex // protects following
 	status *cluster.Status
@@ -19,10 +19,17 @@ type Cluster struct {
 	woken  int
 }
 
-// New is a pool of a ceiling of 100 and the cluster under it, which serves a
+// Asleep is a cluster that sleeps.
+func Asleep() *Cluster {
+	c := &Cluster{change: make(chan struct{})}
+	c.Sleep()
+	return c
+}
+
+// New is a pool with a ceiling of 100, and the cluster under it, which serves a
 // backend at address.
 func New(network, address string) (*pool.Pool, *Cluster) {
-	c := &Cluster{}
+	c := Asleep()
 	c.Serve(cluster.Backend{Network: network, Address: address, Generation: 1})
 	return pool.New(pool.Config{Cluster: "test", Waker: c, Limits: Limits(100)}), c
 }
@@ -41,9 +48,7 @@ func (c *Cluster) Sleep() { c.set(cluster.Paused, cluster.Backend{}) }
 func (c *Cluster) set(state cluster.State, b cluster.Backend) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.change != nil {
-		close(c.change)
-	}
+	close(c.change)
 	c.change = make(chan struct{})
 	c.status = &cluster.Status{State: state, Backend: b, Changed: c.change}
 }
@@ -51,14 +56,8 @@ func (c *Cluster) set(state cluster.State, b cluster.Backend) {
 // Status is never nil.
 func (c *Cluster) Status() *cluster.Status {
 	c.mu.Lock()
-	asleep := c.status == nil
-	status := c.status
-	c.mu.Unlock()
-	if asleep {
-		c.Sleep()
-		return c.Status()
-	}
-	return status
+	defer c.mu.Unlock()
+	return c.status
 }
 
 // Wake waits for Serve.
