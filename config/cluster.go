@@ -38,9 +38,11 @@ func cluster(s *section, stateDir string) Cluster {
 	s.oneOf("engine", &c.Engine, "postgres", "mysql", "mariadb")
 	kind := engines[c.Engine]
 	c.Protocol = kind.protocol
-	c.Endpoint = c.Name
+	c.Endpoint = defaultEndpoint(c.Name)
 	s.text("endpoint", &c.Endpoint)
-	checkEndpoint(s, c.Endpoint)
+	if s.has("endpoint") {
+		checkEndpoint(s, c.Endpoint)
+	}
 	c.Compute = compute(s.section("compute"), kind)
 	c.Master = master(s, c.Compute.Driver)
 	c.Scaling = scaling(s.section("scaling"), kind, c.Compute.Driver)
@@ -66,12 +68,16 @@ func named(name string) string {
 	return fmt.Sprintf("%q cannot name a cluster", name)
 }
 
+// defaultEndpoint has the form that lets instances be told from it, and an
+// identifier that no other cluster's has.
+func defaultEndpoint(name string) string { return name + ".cluster-" + name + ".localhost" }
+
 func isHostName(name string) bool { return len(name) <= 253 && hostName.MatchString(name) }
 
 // checkEndpoint refuses names that clients could not use: those of the forms
 // that mean an instance are refused at the door.
 func checkEndpoint(s *section, endpoint string) {
-	if endpoint != "" && !isHostName(endpoint) {
+	if !isHostName(endpoint) {
 		s.wrong("endpoint", fmt.Sprintf("%q is not a host name", endpoint), "a name such as shop.cluster-c1x2.db.example")
 		return
 	}

@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 		"state_dir": {c.StateDir, filepath.Join(dir, "state")},
 		"password":  {shop.Master, Master{"app", "app", filepath.Join(dir, "shop.password")}},
 		"compute":   {shop.Compute, Compute{Driver: "process", Process: Process{User: "postgres"}}},
-		"endpoint":  {shop.Endpoint, "shop"},
+		"endpoint":  {shop.Endpoint, "shop.cluster-shop.localhost"},
 		"scaling": {shop.Scaling, Scaling{
 			Min: 2, Max: 16, Autoscale: true, AutoPause: true, PauseAfter: 5 * time.Minute, Timeout: 5 * time.Minute,
 			TimeoutAction: "RollbackCapacityChange", CooldownAfterUp: 15 * time.Minute, CooldownAfterDown: 310 * time.Second, Method: "auto",

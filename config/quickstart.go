@@ -29,9 +29,9 @@ var quickstartFile = template.Must(template.New("quickstart").Parse(quickstartTe
 
 // quickCluster is what the template says of one cluster.
 type quickCluster struct {
-	Name, Engine, Protocol, Address string
-	Min, Max                        acu.Capacity
-	Seconds                         int
+	Name, Endpoint, Engine, Protocol, Address string
+	Min, Max                                  acu.Capacity
+	Seconds                                   int
 }
 
 // quickNames are the clusters of a quickstart, by protocol.
@@ -60,6 +60,7 @@ func Quickstart(o QuickstartOptions) ([]byte, error) {
 		}
 		seen[kind.protocol] = name
 		c := quickCluster{Name: quickNames[kind.protocol], Engine: name, Protocol: kind.protocol, Address: addresses[kind.protocol]}
+		c.Endpoint = defaultEndpoint(c.Name)
 		if err := c.limit(o, kind); err != nil {
 			return nil, err
 		}
