@@ -26,6 +26,7 @@ type Statement struct {
 	backend          uint32 // its id on the present backend, 0 where it isn't prepared
 	prepares         bool   // the answer to its COM_STMT_PREPARE is outstanding
 	cursor, longData bool
+	closed           bool // requests that came before may still point to it
 }
 
 // Text is what was prepared, empty for an Unreadable one.
@@ -127,6 +128,7 @@ func (ss *statements) close(s *Statement, unused bool) {
 	ss.setLongData(s, false)
 	ss.drop(s)
 	delete(ss.byID, s.ID)
+	s.closed = true
 	if unused && cap(s.packet) <= worthKeeping {
 		*s = Statement{packet: s.packet[:0], Types: s.Types[:0]}
 		ss.spare = s
@@ -134,11 +136,11 @@ func (ss *statements) close(s *Statement, unused bool) {
 }
 
 func (ss *statements) setCursor(s *Statement, open bool) {
-	if s == nil || s.cursor == open {
+	if s == nil || s.closed || s.cursor == open {
 		return
 	}
 	s.cursor = open
-	ss.cursors += step(open)
+	ss.cursors += signed(open)
 }
 
 func (ss *statements) setLongData(s *Statement, sent bool) {
@@ -146,17 +148,27 @@ func (ss *statements) setLongData(s *Statement, sent bool) {
 		return
 	}
 	s.longData = sent
-	ss.longData += step(sent)
+	ss.longData += signed(sent)
 }
 
-func step(up bool) int {
+func signed(up bool) int {
 	if up {
 		return 1
 	}
 	return -1
 }
 
-func (ss *statements) clear() { *ss = statements{highest: ss.highest, mapped: ss.mapped} }
+// clear forgets all statements, but for one that is only being prepared.
+func (ss *statements) clear() {
+	for _, s := range ss.byID {
+		s.closed = true
+	}
+	latest := ss.latest
+	*ss = statements{highest: ss.highest, mapped: ss.mapped}
+	if latest != nil && latest.prepares {
+		ss.latest = latest
+	}
+}
 
 // Statement returns the prepared statement that the client knows by id.
 func (t *Tracker) Statement(id uint32) (*Statement, bool) {
