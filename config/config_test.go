@@ -246,13 +246,13 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
-func TestReadPassword(t *testing.T) {
+func TestReadSecret(t *testing.T) {
 	for content, want := range map[string]string{"s3cret\n": "s3cret", "a b\r\nmore": "a b", "x": "x"} {
-		if got, err := ReadPassword(write(t, "p", content)); err != nil || got != want {
+		if got, err := ReadSecret(write(t, "p", content)); err != nil || got != want {
 			t.Errorf("%q: %q, %v", content, got, err)
 		}
 	}
-	if _, err := ReadPassword(write(t, "p", "\nx")); err == nil {
+	if _, err := ReadSecret(write(t, "p", "\nx")); err == nil {
 		t.Error("an empty first line is no password")
 	}
 }

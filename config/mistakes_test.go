@@ -112,7 +112,7 @@ listeners:
 			}
 			var got []string
 			for _, p := range all.Problems {
-				got = append(got, p.String())
+				got = append(got, p.Error())
 			}
 			if len(got) != len(test.want) {
 				t.Fatalf("%d mistakes, want %d:\n%s", len(got), len(test.want), strings.Join(got, "\n"))
@@ -164,7 +164,7 @@ func TestWarnings(t *testing.T) {
 	if want := "admin.address clusters.shop.master.password_file"; strings.Join(got, " ") != want {
 		t.Errorf("warnings about %v, want %s", got, want)
 	}
-	if last := c.Warnings[1].String(); !strings.HasSuffix(last, "others may read it (mode 0644); chmod 600 "+secret) {
+	if last := c.Warnings[1].Error(); !strings.HasSuffix(last, "others may read it (mode 0644); chmod 600 "+secret) {
 		t.Error(last)
 	}
 }

@@ -15,7 +15,8 @@ type Problem struct {
 	Right string `json:"right,omitempty"`
 }
 
-func (p Problem) String() string {
+// Error is file:line: key: what is wrong; what would be right.
+func (p Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.File)
 	if p.Line > 0 {
@@ -37,7 +38,7 @@ type Errors struct{ Problems []Problem }
 func (e *Errors) Error() string {
 	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
-		lines[i] = p.String()
+		lines[i] = p.Error()
 	}
 	return strings.Join(lines, "\n")
 }

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// ReadPassword reads the password in a file: its first line.
-func ReadPassword(path string) (string, error) {
+// ReadSecret reads the secret in a file: its first line.
+func ReadSecret(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("read password: %w", err)
+		return "", fmt.Errorf("read secret: %w", err)
 	}
 	password, _, _ := strings.Cut(string(data), "\n")
 	password = strings.TrimSuffix(password, "\r")
 	if password == "" {
-		return "", fmt.Errorf("read password: the first line of %s is empty; write the password there", path)
+		return "", fmt.Errorf("read secret: the first line of %s is empty; write the secret there", path)
 	}
 	return password, nil
 }
