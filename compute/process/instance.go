@@ -24,7 +24,7 @@ type instance struct {
 	kills   int            // the kernel's count of processes ended for want of memory, at the start
 	asked   atomic.Bool    // to end; set before the signal
 	ended   chan struct{}  // closed when the process is gone
-	lost    chan struct{}  // closed with ended if nobody asked for it
+	lost    chan struct{}  // closed after ended if nobody asked for it
 	why     string         // how it ended; set before ended is closed
 	attend  sync.WaitGroup // the goroutines that wait for its end and keep its log short
 }
@@ -68,12 +68,13 @@ func hasEnded(fd uintptr) bool {
 	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 }
 
+// finish closes ended first: whoever hears of the loss finds it ended.
 func (i *instance) finish(why string) {
 	i.why = why
+	close(i.ended)
 	if !i.asked.Load() {
 		close(i.lost)
 	}
-	close(i.ended)
 }
 
 func (i *instance) alive() bool {

@@ -118,7 +118,11 @@ func (l *engineLog) tail() string {
 		return ""
 	}
 	defer file.Close()
-	from := max(l.start, size(volume)-tailBytes)
+	end := size(volume)
+	from := max(l.start, end-tailBytes)
+	if l.start > end { // it was shortened since
+		from = max(0, end-tailBytes)
+	}
 	text, err := io.ReadAll(io.NewSectionReader(file, from, tailBytes))
 	if err != nil {
 		return ""
