@@ -38,11 +38,17 @@ func (s scope) where(column string, more ...string) string {
 	}
 	literals := []string{literal(anonymous)}
 	for _, name := range append(more, s.users...) {
-		if name != anonymous && utf8.ValidString(name) { // no account has another
+		if name != anonymous && canBeName(name) {
 			literals = append(literals, literal(name))
 		}
 	}
 	return " WHERE " + column + " IN (" + strings.Join(literals, ", ") + ")"
+}
+
+// canBeName tells whether the servers can have stored a name: they keep them
+// in three-byte UTF-8, and refuse to compare with what does not fit it.
+func canBeName(name string) bool {
+	return utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r > 0xFFFF })
 }
 
 // schemata asks which of the databases there are. A question for one name each
@@ -54,7 +60,7 @@ func (s scope) schemata() string {
 	}
 	parts := []string{all + " WHERE SCHEMA_NAME = " + literal(informationSchema[0])}
 	for _, name := range s.databases {
-		if name != "" && utf8.ValidString(name) {
+		if name != "" && canBeName(name) {
 			parts = append(parts, all+" WHERE SCHEMA_NAME = "+literal(name))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"serverlessproxy/compute/process"
@@ -30,46 +31,36 @@ const (
 func initFile(p process.Place) string           { return filepath.Join(p.Run, initName) }
 func temporaryDirectory(p process.Place) string { return filepath.Join(p.Data, temporaryName) }
 
-// prepare writes what a start of the server needs: the control account's
-// secret and init file, and a folder in the volume for temporary files, which
-// may hold rows.
-//
-// These folders are the server's user's, so that nothing in them is trusted:
-// os.Root follows no link out of them, and files are made anew.
-func prepare(p process.Place) error {
-	secret, err := secretOf(p)
-	if err != nil {
-		return err
+// controlFiles are what a start of the server finds in its run directory: the
+// control account's secret, and the init file that gives it to the account.
+func controlFiles(p process.Place) []process.File {
+	secret := keptSecret(p)
+	if secret == "" {
+		secret = newSecret()
 	}
-	run, err := os.OpenRoot(p.Run)
-	if err != nil {
-		return fmt.Errorf("open run directory: %w", err)
+	return []process.File{
+		{Name: secretName, Content: string(secret)},
+		{Name: initName, Content: initStatements(secret)},
 	}
-	defer run.Close()
-	if err := writeAnew(run, initName, initStatements(secret), p); err != nil {
-		return fmt.Errorf("write init file: %w", err)
-	}
-	return makeTemporary(p)
 }
 
-// secretOf is the secret that is there, or a new one: a server that still
-// runs knows the old one.
-func secretOf(p process.Place) (credential.Secret, error) {
+// keptSecret is the secret of an earlier start, "" if there is none. It stays,
+// since whoever is connected to the server, or adopts it, knows that one.
+func keptSecret(p process.Place) credential.Secret {
 	run, err := os.OpenRoot(p.Run)
 	if err != nil {
-		return "", fmt.Errorf("open run directory: %w", err)
+		return ""
 	}
 	defer run.Close()
-	if text, err := run.ReadFile(secretName); err == nil && len(text) >= 20 && !strings.ContainsAny(string(text), "'\\\n") {
-		return credential.Secret(text), nil
+	text, err := run.ReadFile(secretName)
+	if err != nil || !isSecret.Match(text) {
+		return ""
 	}
-	secret := newSecret()
-	// It stays the proxy's own: the server has it in the init file.
-	if err := writeAnew(run, secretName, string(secret), process.Place{UID: os.Getuid(), GID: os.Getgid()}); err != nil {
-		return "", fmt.Errorf("write control secret: %w", err)
-	}
-	return secret, nil
+	return credential.Secret(text)
 }
+
+// isSecret is the form of newSecret's; nothing else is put into a statement.
+var isSecret = regexp.MustCompile(`^[A-Z2-7]{20,}-a1$`)
 
 // newSecret is random, and has what rules for passwords ask for.
 func newSecret() credential.Secret { return credential.Secret(rand.Text() + "-a1") }
@@ -86,26 +77,9 @@ func initStatements(secret credential.Secret) string {
 	}, "\n")
 }
 
-// writeAnew puts a file of the place's user there whole, or not at all.
-func writeAnew(folder *os.Root, name, text string, p process.Place) error {
-	draft := name + ".new"
-	if err := folder.Remove(draft); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := folder.OpenFile(draft, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(text)
-	if err == nil && os.Getuid() == 0 {
-		err = file.Chown(p.UID, p.GID)
-	}
-	if err := errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return folder.Rename(draft, name)
-}
-
+// makeTemporary makes a folder in the volume for the server's temporary files,
+// which may hold rows. The volume is the server's user's, so that no link in it
+// is followed.
 func makeTemporary(p process.Place) error {
 	data, err := os.OpenRoot(p.Data)
 	if err != nil {

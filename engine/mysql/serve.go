@@ -16,18 +16,16 @@ const (
 	smallestPool = 64 * mebibyte
 )
 
-// Serve is the command that runs the server. It writes the init file that
-// restores the control account first; where that fails the server finds none
-// and does not start, and the log says why.
-//
-// The server logs to its standard error, whose keeper puts it into the volume.
+// Serve is the command that runs the server, with the init file that restores
+// the control account. It makes the folder for temporary files; a server that
+// does not find it says so, and so does the log.
 func (e *Engine) Serve(p process.Place, size acu.Size) process.Command {
 	programs, err := e.found()
 	if err != nil {
 		return e.unfound(err)
 	}
-	if err := prepare(p); err != nil {
-		e.config.Log.Error("cannot prepare the server's start", "error", err)
+	if err := makeTemporary(p); err != nil {
+		e.config.Log.Error("the server has no folder for its temporary files", "error", err)
 	}
 	_, socket := e.Address(p)
 	args := []string{
@@ -45,7 +43,8 @@ func (e *Engine) Serve(p process.Place, size acu.Size) process.Command {
 	}
 	args = append(args, programs.Flavor.settings(programs.Version)...)
 	args = append(args, programs.layout()...)
-	return process.Command{Path: programs.Server, Args: append(args, options(e.config.Parameters)...)}
+	args = append(args, options(e.config.Parameters)...)
+	return process.Command{Path: programs.Server, Args: args, Files: controlFiles(p)}
 }
 
 // bufferPool is three quarters of a size's memory, as RDS has it, but never
