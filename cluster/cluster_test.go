@@ -45,6 +45,9 @@ func TestAThousandWaitersAreOneResume(t *testing.T) {
 		if want := acu.MySQL.Size(2, acu.DefaultUnit, 5); !slices.Equal(h.engine.sizes, []acu.Size{want}) {
 			t.Errorf("started at %+v", h.engine.sizes)
 		}
+		if !slices.Equal(h.crowd.settled, []acu.Capacity{2}) || len(h.crowd.woken) != 1 {
+			t.Errorf("the sessions were told of %v and %v", h.crowd.settled, h.crowd.woken)
+		}
 		h.close()
 	})
 }

@@ -36,14 +36,19 @@ type engine struct {
 	sizes      []acu.Size
 }
 
-func (e *engine) enter(call string) func() {
+// enter also says how long the call takes.
+func (e *engine) enter(call string) (takes time.Duration, leave func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.busy != "" {
 		e.t.Errorf("%s called during %s", call, e.busy)
 	}
 	e.busy = call
-	return func() {
+	takes = e.startTime
+	if call == "Stop" {
+		takes = e.stopTime
+	}
+	return takes, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.busy = ""
@@ -51,8 +56,9 @@ func (e *engine) enter(call string) func() {
 }
 
 func (e *engine) Start(ctx context.Context, size acu.Size) (Backend, error) {
-	defer e.enter("Start")()
-	if err := pass(ctx, e.startTime); err != nil {
+	takes, leave := e.enter("Start")
+	defer leave()
+	if err := pass(ctx, takes); err != nil {
 		return Backend{}, err
 	}
 	e.mu.Lock()
@@ -70,8 +76,9 @@ func (e *engine) Start(ctx context.Context, size acu.Size) (Backend, error) {
 }
 
 func (e *engine) Stop(ctx context.Context) error {
-	defer e.enter("Stop")()
-	if err := pass(ctx, e.stopTime); err != nil {
+	takes, leave := e.enter("Stop")
+	defer leave()
+	if err := pass(ctx, takes); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -238,6 +245,7 @@ func (w *witness) note(format string, args ...any) {
 }
 
 func (w *witness) take() (lines, events []string) {
+	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lines, events = w.lines, w.events

@@ -22,9 +22,6 @@ const parkAtOnce = 32
 // Quiet is how long nobody has been busy: 0 while somebody is, or is held or
 // queued; never, if nobody was since the pool was made.
 func (p *Pool) Quiet() time.Duration {
-	if p.asking.Load() > 0 {
-		return 0
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.favoured.Len()+p.ordinary.Len() > 0 {

@@ -43,8 +43,7 @@ type Pool struct {
 	waker    Waker
 	observer Observer
 	ids      *IDs
-	epoch    time.Time    // activity is counted from here
-	asking   atomic.Int64 // seats in Backend
+	epoch    time.Time // activity is counted from here
 
 	mu       sync.Mutex // protects following; never held while a Session, the Waker's Wake or the Observer is called
 	limits   Limits

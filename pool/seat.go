@@ -49,28 +49,27 @@ func (s *Seat) ID() string { return s.id }
 // is Active then. The cluster is not stopped before this seat is parked or has
 // left. On an error the phase is what it was.
 func (s *Seat) Backend(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error) {
-	p := s.pool
-	p.asking.Add(1)
-	defer p.asking.Add(-1)
+	status := s.pool.waker.Status()
+	if backend := status.Backend; backend != (cluster.Backend{}) && s.pool.occupy(s, backend) {
+		return backend, nil
+	}
+	before := Phase(s.phase.Swap(uint32(Held)))
+	began := time.Now()
+	backend, err := s.wait(ctx, trigger)
+	s.pool.observer.Held(s.pool.cluster, holdUp(status.State), time.Since(began))
+	if err != nil {
+		s.phase.Store(uint32(before))
+	}
+	return backend, err
+}
 
-	before := s.Phase()
-	began, held := time.Now(), ""
+// wait wakes the cluster until this seat has got hold of a backend of it.
+func (s *Seat) wait(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error) {
 	for {
-		if reason := holds(p.waker.Status().State); reason != "" {
-			s.phase.Store(uint32(Held))
-			held = reason
+		backend, err := s.pool.waker.Wake(ctx, trigger)
+		if err != nil || s.pool.occupy(s, backend) {
+			return backend, err
 		}
-		backend, err := p.waker.Wake(ctx, trigger)
-		if err == nil && !p.occupy(s, backend) {
-			continue
-		}
-		if held != "" {
-			p.observer.Held(p.cluster, held, time.Since(began))
-		}
-		if err != nil {
-			s.phase.Store(uint32(before))
-		}
-		return backend, err
 	}
 }
 
@@ -88,12 +87,9 @@ func (p *Pool) occupy(s *Seat, backend cluster.Backend) bool {
 	return true
 }
 
-// holds is what holds a client up in a state, "" if nothing does.
-func holds(state cluster.State) string {
-	switch state {
-	case cluster.Available:
-		return ""
-	case cluster.Scaling:
+// holdUp is what holds a client up in a state, in the metric's words.
+func holdUp(state cluster.State) string {
+	if state == cluster.Scaling {
 		return "scale"
 	}
 	return "resume"

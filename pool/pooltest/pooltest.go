@@ -1,5 +1,5 @@
 // Package pooltest is a cluster without an engine, for the tests of those who
-// need a pool: it serves what it is told to, and counts who woke it.
+// need a pool: it serves what it is told to, and counts who wakes it.
 package pooltest
 
 import (
@@ -78,7 +78,7 @@ func (c *Cluster) Wake(ctx context.Context, _ cluster.Trigger) (cluster.Backend,
 	}
 }
 
-// Woken is how often Wake was called.
+// Woken is how often Wake was called; nobody calls it while the cluster serves.
 func (c *Cluster) Woken() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
