@@ -9,8 +9,8 @@ import (
 
 // SortAccounts puts accounts into the order in which the engine tries them:
 // the most specific host first and, of equal hosts, the named user before the
-// anonymous one. It is MariaDB's order since 10.4; older ones and MySQL differ
-// only between two patterns that both match one client.
+// anonymous one. It is MariaDB's order since 10.4; others differ between two
+// patterns that both fit one client, if at all.
 func SortAccounts(accounts []Account) {
 	slices.SortStableFunc(accounts, func(a, b Account) int {
 		return cmp.Or(
@@ -33,16 +33,20 @@ func MatchAccount(accounts []Account, user string, names ...string) (Account, bo
 		if account.Role || account.User != user && account.User != "" {
 			continue
 		}
-		if hostFits(account.Host, names) {
+		if account.fits(names) {
 			return account, true
 		}
 	}
 	return Account{}, false
 }
 
-// hostFits tells whether one of a client's names fits a host pattern.
-func hostFits(pattern string, names []string) bool {
-	network, masked := parseNetwork(pattern)
+// fits tells whether one of a client's names fits the account's host pattern.
+func (a Account) fits(names []string) bool {
+	pattern := a.Host
+	network, masked := parseMask(pattern)
+	if a.CIDR && !masked {
+		network, masked = parsePrefix(pattern)
+	}
 	for _, name := range names {
 		if masked {
 			if address, err := netip.ParseAddr(name); err == nil && network.contains(address) {
@@ -57,32 +61,34 @@ func hostFits(pattern string, names []string) bool {
 	return false
 }
 
-// network is a pattern of the forms 10.0.0.0/255.0.0.0 and 10.0.0.0/8. The
-// engines compare the masked address with the base as it is written, so that a
+// network is a host pattern of the forms 10.0.0.0/255.0.0.0 and 10.0.0.0/8.
+// The engines compare the masked address with the base as it is written: a
 // base with bits outside the mask fits nobody.
 type network struct{ base, mask []byte }
 
-func parseNetwork(pattern string) (network, bool) {
-	address, rest, found := strings.Cut(pattern, "/")
-	if !found {
-		return network{}, false
-	}
+func parseMask(pattern string) (network, bool) {
+	address, mask, _ := strings.Cut(pattern, "/")
 	base, err := netip.ParseAddr(address)
 	if err != nil {
 		return network{}, false
 	}
-	if mask, err := netip.ParseAddr(rest); err == nil && mask.BitLen() == base.BitLen() {
-		return network{base.AsSlice(), mask.AsSlice()}, true
+	bits, err := netip.ParseAddr(mask)
+	if err != nil || bits.BitLen() != base.BitLen() {
+		return network{}, false
 	}
+	return network{base.AsSlice(), bits.AsSlice()}, true
+}
+
+func parsePrefix(pattern string) (network, bool) {
 	prefix, err := netip.ParsePrefix(pattern)
 	if err != nil {
 		return network{}, false
 	}
-	mask := make([]byte, base.BitLen()/8)
+	mask := make([]byte, prefix.Addr().BitLen()/8)
 	for bit := range prefix.Bits() {
 		mask[bit/8] |= 0x80 >> (bit % 8)
 	}
-	return network{base.AsSlice(), mask}, true
+	return network{prefix.Addr().AsSlice(), mask}, true
 }
 
 func (n network) contains(address netip.Addr) bool {
@@ -118,10 +124,12 @@ func likeHost(pattern, name string) bool {
 			p++
 			retryPattern, retryName = p, n
 			continue
-		case p+1 < len(pattern) && pattern[p] == '\\' && pattern[p+1] == name[n]:
-			p, n = p+2, n+1
-			continue
-		case p < len(pattern) && (pattern[p] == '_' || pattern[p] == name[n] && pattern[p] != '\\'):
+		case p+1 < len(pattern) && pattern[p] == '\\':
+			if pattern[p+1] == name[n] {
+				p, n = p+2, n+1
+				continue
+			}
+		case p < len(pattern) && (pattern[p] == '_' || pattern[p] == name[n]):
 			p, n = p+1, n+1
 			continue
 		}

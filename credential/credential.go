@@ -47,7 +47,7 @@ type Role struct {
 type Database struct {
 	Name             string   `json:"name"`
 	AllowConnections bool     `json:"allow_connections"` // always true for MySQL
-	Connect          []string `json:"connect,omitempty"` // PostgreSQL: the roles that may connect; nil means everyone
+	Connect          []string `json:"connect,omitzero"`  // PostgreSQL: the roles that may connect; nil means everyone
 }
 
 // Account is a MySQL or MariaDB account, from mysql.global_priv or mysql.user.
@@ -61,8 +61,9 @@ type Account struct {
 	PasswordExpired bool     `json:"password_expired,omitempty"`
 	Superuser       bool     `json:"superuser,omitempty"` // SUPER or CONNECTION ADMIN: may use the reserved slots
 	Role            bool     `json:"role,omitempty"`      // MariaDB role: cannot log in
+	CIDR            bool     `json:"cidr,omitempty"`      // the engine takes 10.0.0.0/8 in Host for a network (MySQL since 8.0.23; MariaDB does not)
 	// Schemas are the schema patterns it may use; nil means that only the engine can tell.
-	Schemas []string `json:"schemas,omitempty"`
+	Schemas []string `json:"schemas,omitzero"`
 }
 
 // Method is one way for an account to prove itself.
