@@ -73,6 +73,23 @@ var anA = []byte{0, 1, 253, 0, 1, 'a'}
 
 var numbers = []string{"CREATE TABLE n (i INT PRIMARY KEY, s VARCHAR(20))", "INSERT INTO n VALUES (1,'a'),(2,'b'),(3,'c'),(4,NULL),(5,'e')"}
 
+var cursorAndNone = []step{
+	{send: prepare("SELECT i, s FROM n ORDER BY i"), want: facts{Statements: 1}},
+	{send: execute(1, 1), want: facts{Statements: 1, Cursors: 1, Queries: 1, Transactions: 1}},
+	{send: execute(1, 0), want: facts{Statements: 1, Queries: 2, Transactions: 2}},
+	{send: execute(1, 1), want: facts{Statements: 1, Cursors: 1, Queries: 3, Transactions: 3}},
+}
+
+var noMetadata = []step{
+	{send: query("SET resultset_metadata = NONE"), want: facts{Queries: 1, Transactions: 1}},
+	{send: query("SELECT * FROM n"), want: facts{Queries: 2, Transactions: 2}},
+	{send: query("SELECT 1; SELECT 1 FROM n WHERE i = 77"), want: facts{Queries: 3, Transactions: 4}},
+	{send: prepare("SELECT i, s FROM n WHERE i > ?"), want: facts{Statements: 1, Queries: 3, Transactions: 4}},
+	{send: execute(1, 0, 0, 1, 3, 0, 2, 0, 0, 0), want: facts{Statements: 1, Queries: 4, Transactions: 5}},
+	{send: execute(1, 1, 0, 1, 3, 0, 2, 0, 0, 0), want: facts{Statements: 1, Cursors: 1, Queries: 5, Transactions: 6}},
+	{send: fetch(1, 1), want: facts{Statements: 1, Cursors: 1, Queries: 5, Transactions: 6}},
+}
+
 var scripts = []script{
 	{name: "select", steps: []step{
 		{send: query("SELECT 1, 'a', NULL"), want: facts{Queries: 1, Transactions: 1}},
@@ -146,12 +163,12 @@ var scripts = []script{
 		{send: aboutStatement(mysql.COM_STMT_RESET, 1), want: facts{Statements: 1, Queries: 3, Transactions: 3}},
 		{send: fetch(1, 2), want: facts{Statements: 1, Queries: 3, Transactions: 3}},
 		{send: execute(1, 1), want: facts{Statements: 1, Cursors: 1, Queries: 4, Transactions: 4}},
-		{send: execute(1, 0), want: facts{Statements: 1, Queries: 5, Transactions: 5}},
-		{send: execute(1, 1), want: facts{Statements: 1, Cursors: 1, Queries: 6, Transactions: 6}},
-		{send: aboutStatement(mysql.COM_STMT_CLOSE, 1), silent: true, want: facts{Queries: 6, Transactions: 6}},
-		{send: prepare("DO 1"), want: facts{Statements: 1, Queries: 6, Transactions: 6}},
-		{send: execute(2, 1), want: facts{Statements: 1, Queries: 7, Transactions: 7}},
+		{send: aboutStatement(mysql.COM_STMT_CLOSE, 1), silent: true, want: facts{Queries: 4, Transactions: 4}},
+		{send: prepare("UPDATE n SET s = 'q'"), want: facts{Statements: 1, Queries: 4, Transactions: 4}},
+		{send: execute(2, 1), want: facts{Statements: 1, Queries: 5, Transactions: 5}},
 	}},
+	{name: "cursor and none", only: "mariadb", setup: numbers, steps: cursorAndNone},
+	{name: "cursor and none in MySQL", only: "mysql", dialect: "old", setup: numbers, steps: cursorAndNone}, // with CLIENT_DEPRECATE_EOF it cannot be told from a row
 	{name: "long data", setup: []string{"CREATE TABLE b (v LONGBLOB)"}, steps: []step{
 		{send: prepare("INSERT INTO b VALUES (?)"), want: facts{Statements: 1}},
 		{send: longData(1, bytes.Repeat([]byte("ab"), 500)), silent: true, want: facts{Statements: 1, LongData: true}},
@@ -221,7 +238,7 @@ var scripts = []script{
 		{send: join(query("SELECT 1"), query("SELECT bad"), command(mysql.COM_PING), query("SELECT 2; SELECT 3"), command(mysql.COM_PING), query("SELECT 4")),
 			want: facts{Queries: 4, Transactions: 4}},
 		{send: prepare("SELECT i FROM n WHERE s > ?"), want: facts{Statements: 1, Queries: 4, Transactions: 4}},
-		{send: join(prepare("SELECT s FROM n"), execute(1, 1, anA...), execute(1, 0, anA...), longData(1, []byte("a")), execute(1, 1, 0, 1, 252, 0), query("SELECT 1"), longData(1, []byte("b"))),
+		{send: join(prepare("SELECT s FROM n"), execute(1, 1, anA...), execute(1, 1, anA...), longData(1, []byte("a")), execute(1, 1, 0, 1, 252, 0), query("SELECT 1"), longData(1, []byte("b"))),
 			want: facts{Statements: 2, Cursors: 1, LongData: true, Queries: 8, Transactions: 8}},
 		{send: join(execute(1, 1, 0, 1, 252, 0), prepare("SELECT bad"), aboutStatement(mysql.COM_STMT_CLOSE, 1), execute(2, 0), execute(1, 0)),
 			want: facts{Statements: 1, Queries: 11, Transactions: 10}},
@@ -240,15 +257,8 @@ var scripts = []script{
 		{send: prepare("SELECT 1"), want: facts{Statements: 2, Queries: 4, Transactions: 4}},
 		{send: execute(2, 8, []byte("\x01\x00\x01\xfd\x00\x01b\x02xy")...), want: facts{Statements: 2, Queries: 5, Transactions: 5}, check: wantTypes(2)},
 	}},
-	{name: "no metadata", only: "mysql", setup: numbers, steps: []step{
-		{send: query("SET resultset_metadata = NONE"), want: facts{Queries: 1, Transactions: 1}},
-		{send: query("SELECT * FROM n"), want: facts{Queries: 2, Transactions: 2}},
-		{send: query("SELECT 1; SELECT 1 FROM n WHERE i = 77"), want: facts{Queries: 3, Transactions: 4}},
-		{send: prepare("SELECT i, s FROM n WHERE i > ?"), want: facts{Statements: 1, Queries: 3, Transactions: 4}},
-		{send: execute(1, 0, 0, 1, 3, 0, 2, 0, 0, 0), want: facts{Statements: 1, Queries: 4, Transactions: 5}},
-		{send: execute(1, 1, 0, 1, 3, 0, 2, 0, 0, 0), want: facts{Statements: 1, Cursors: 1, Queries: 5, Transactions: 6}},
-		{send: fetch(1, 1), want: facts{Statements: 1, Cursors: 1, Queries: 5, Transactions: 6}},
-	}},
+	{name: "no metadata", only: "mysql", dialect: "mysql", setup: numbers, steps: noMetadata},
+	{name: "no metadata in old", only: "mysql", dialect: "old", also: Capabilities(mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_OPTIONAL_RESULTSET_METADATA), setup: numbers, steps: noMetadata},
 	{name: "bulk", only: "mariadb", dialect: "modern", setup: []string{"CREATE TABLE k (v INT)"}, steps: []step{
 		{send: prepare("INSERT INTO k VALUES (?)"), want: facts{Statements: 1}},
 		{send: aboutStatement(ComBulkExecute, 1, 128, 0, 3, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 1), want: facts{Statements: 1, Queries: 1, Transactions: 1}, check: wantTypes(1, 3, 0)},

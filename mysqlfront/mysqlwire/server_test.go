@@ -148,10 +148,14 @@ func dial(t testing.TB, socket string, want Capabilities) (net.Conn, Capabilitie
 }
 
 // do runs statements one by one whose results are OK.
-func do(t testing.TB, c net.Conn, statements ...string) {
+func do(t testing.TB, c net.Conn, caps Capabilities, statements ...string) {
 	t.Helper()
+	begin := []byte{mysql.COM_QUERY}
+	if caps.Has(mysql.CLIENT_QUERY_ATTRIBUTES) {
+		begin = append(begin, 0, 1)
+	}
 	for _, s := range statements {
-		if _, err := WritePacket(c, 0, append([]byte{mysql.COM_QUERY}, s...)); err != nil {
+		if _, err := WritePacket(c, 0, append(begin, s...)); err != nil {
 			t.Fatal(err)
 		}
 		payload, _, err := ReadPacket(c, 1<<20)

@@ -69,7 +69,9 @@ type Tracker struct {
 	stage       stage
 	left        uint32 // definitions still to come in this block
 	columns     uint32 // a prepared statement's, whose definitions come after its parameters'
+	bare        bool   // a prepared statement's definitions are left out
 	file        bool   // the client sends a local file
+	outParams   bool   // the result under way has a procedure's OUT parameters
 	passNext    bool
 	replica     bool // asked for a stream of the binary log, or registered to
 	doubt       bool

@@ -259,15 +259,14 @@ func (t *Tracker) preparedOK(p []byte, length int) bool {
 	t.statements.add(s, binary.LittleEndian.Uint32(p[1:]))
 	binary.LittleEndian.PutUint32(p[1:], s.ID)
 	t.left, t.columns = uint32(s.Params), uint32(s.Columns)
-	if length > metadata && p[metadata] == 0 {
-		t.left, t.columns = 0, 0
-	}
+	t.bare = length > metadata && p[metadata] == 0
 	t.nextBlock()
 	return true
 }
 
 // nextBlock goes on to a prepared statement's definitions, of its parameters
-// and then of its columns; a block that would be empty is not sent.
+// and then of its columns. A block of none is not sent; of one that is left
+// out, the EOF is sent all the same.
 func (t *Tracker) nextBlock() {
 	if t.left == 0 {
 		t.left, t.columns = t.columns, 0
@@ -276,7 +275,10 @@ func (t *Tracker) nextBlock() {
 		t.done()
 		return
 	}
-	t.stage = stageDefinitions
+	if t.bare {
+		t.left = 0
+	}
+	t.moreDefinitions()
 }
 
 // moreDefinitions goes on inside a block of definitions, or to what ends it.
@@ -300,15 +302,19 @@ func (t *Tracker) afterBlock() {
 }
 
 // definitionsEnd is the EOF after definitions. With a cursor it ends the
-// result too: rows come by COM_STMT_FETCH.
+// result too: rows come by COM_STMT_FETCH. (MySQL 9.7 sends an OK in its place
+// and no rows for a statement that it had executed with a cursor before.)
 func (t *Tracker) definitionsEnd(p []byte, length int) bool {
 	status, ok := t.readStatus(p, length)
 	if !ok {
 		return false
 	}
-	if r := t.pending.first(); r.statement != nil && r.command != mysql.COM_STMT_PREPARE && status&mysql.SERVER_STATUS_CURSOR_EXISTS != 0 {
-		t.resultEnd(status)
-		return true
+	if t.pending.first().command == mysql.COM_STMT_EXECUTE {
+		if p[0] == OKHeader || status&mysql.SERVER_STATUS_CURSOR_EXISTS != 0 {
+			t.resultEnd(status)
+			return true
+		}
+		t.outParams = status&mysql.SERVER_PS_OUT_PARAMS != 0
 	}
 	t.afterBlock()
 	return true
@@ -324,6 +330,9 @@ func (t *Tracker) rowsEnd(p []byte, length int) bool {
 	return true
 }
 
+// resultEnd ends one result. That of a procedure's OUT parameters is followed
+// by the call's own OK, although MySQL leaves SERVER_MORE_RESULTS_EXISTS out of
+// the EOF that it sends to clients without CLIENT_DEPRECATE_EOF.
 func (t *Tracker) resultEnd(status uint16) {
 	switch r := t.pending.first(); r.command {
 	case mysql.COM_STMT_EXECUTE, ComBulkExecute:
@@ -334,7 +343,9 @@ func (t *Tracker) resultEnd(status uint16) {
 		}
 	}
 	t.settle(status)
-	if status&mysql.SERVER_MORE_RESULTS_EXISTS != 0 {
+	more := status&mysql.SERVER_MORE_RESULTS_EXISTS != 0 || t.outParams
+	t.outParams = false
+	if more {
 		t.stage = stageFirst
 		return
 	}
@@ -354,6 +365,7 @@ func (t *Tracker) settle(status uint16) {
 
 // done ends the answer to the first request.
 func (t *Tracker) done() {
+	t.outParams = false
 	t.pending.pop()
 	if t.pending.n > 0 {
 		t.stage = opening(t.pending.first().command)

@@ -159,8 +159,8 @@ func TestRecord(t *testing.T) {
 
 func recordScript(t *testing.T, socket string, s script, want Capabilities) (x transcript) {
 	c, caps, ok := dial(t, socket, want)
-	do(t, c, "DROP DATABASE IF EXISTS wire", "CREATE DATABASE wire", "USE wire")
-	do(t, c, s.setup...)
+	do(t, c, caps, "DROP DATABASE IF EXISTS wire", "CREATE DATABASE wire", "USE wire")
+	do(t, c, caps, s.setup...)
 	x.caps, x.status = caps, ok.Status
 	var received []byte
 	var ids []uint32
