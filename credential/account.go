@@ -54,7 +54,7 @@ func (a Account) fits(names []string) bool {
 			}
 			continue
 		}
-		if pattern == "" || likeHost(strings.ToLower(pattern), strings.ToLower(name)) || sameAddress(pattern, name) {
+		if pattern == "" || likeHost(strings.ToLower(pattern), strings.ToLower(name)) {
 			return true
 		}
 	}
@@ -62,18 +62,18 @@ func (a Account) fits(names []string) bool {
 }
 
 // network is a host pattern of the forms 10.0.0.0/255.0.0.0 and 10.0.0.0/8.
-// The engines compare the masked address with the base as it is written: a
-// base with bits outside the mask fits nobody.
+// Both are of IPv4 alone. The engines compare the masked address with the base
+// as it is written: a base with bits outside the mask fits nobody.
 type network struct{ base, mask []byte }
 
 func parseMask(pattern string) (network, bool) {
 	address, mask, _ := strings.Cut(pattern, "/")
 	base, err := netip.ParseAddr(address)
-	if err != nil {
+	if err != nil || !base.Is4() {
 		return network{}, false
 	}
 	bits, err := netip.ParseAddr(mask)
-	if err != nil || bits.BitLen() != base.BitLen() {
+	if err != nil || !bits.Is4() {
 		return network{}, false
 	}
 	return network{base.AsSlice(), bits.AsSlice()}, true
@@ -81,7 +81,7 @@ func parseMask(pattern string) (network, bool) {
 
 func parsePrefix(pattern string) (network, bool) {
 	prefix, err := netip.ParsePrefix(pattern)
-	if err != nil {
+	if err != nil || !prefix.Addr().Is4() {
 		return network{}, false
 	}
 	mask := make([]byte, prefix.Addr().BitLen()/8)
@@ -102,16 +102,6 @@ func (n network) contains(address netip.Addr) bool {
 		}
 	}
 	return true
-}
-
-// sameAddress lets an IPv6 address fit however it is written.
-func sameAddress(pattern, name string) bool {
-	a, err := netip.ParseAddr(pattern)
-	if err != nil {
-		return false
-	}
-	b, err := netip.ParseAddr(name)
-	return err == nil && a.Unmap() == b.Unmap()
 }
 
 // likeHost is LIKE: % is any run, _ is any one, \ takes the next literally.
