@@ -31,7 +31,7 @@ func (s *session) sameAccount(ctx context.Context, b *backend) error {
 	}
 	s.front.Log.Warn("login refused: the engine cannot be told the client's address and chose another account",
 		"client", s.address.String(), "account", wanted, "chosen", chosen)
-	return errOtherAccount
+	return fmt.Errorf("%w: %w", errOtherAccount, &accessDenied{s.who.user, s.who.host, true})
 }
 
 // currentUser asks the engine which account it has chosen.

@@ -45,6 +45,7 @@ type caller struct {
 	upstream router.Upstream
 	secrets  secrets
 	hello    mysqlwire.Response
+	secured  bool     // the account requires TLS
 	client   net.Addr // the client's own address, and the one it came to
 	local    net.Addr
 }
@@ -87,15 +88,14 @@ func (c caller) enter(ctx context.Context, b *backend) ([]byte, error) {
 		return nil, fmt.Errorf("%w: capabilities %#x", errUnlike, uint64(missing))
 	}
 	b.id, b.salt, b.plugin = greeting.ConnectionID, greeting.Salt, greeting.Plugin
-	_, private := b.conn.(*net.UnixConn)
 	response := c.response(greeting)
-	if c.upstream.TLS != nil {
-		if err := c.encrypt(ctx, b, p, response); err != nil {
+	if config := c.tlsConfig(b, greeting.Capabilities); config != nil {
+		response.Capabilities |= flagSSL
+		if err := b.encrypt(ctx, p, response, config); err != nil {
 			return nil, err
 		}
-		response.Capabilities |= flagSSL
-		private = true
 	}
+	private := b.private()
 	talk := &proof{packets: p, secrets: c.secrets, private: private, plugin: b.plugin, salt: b.salt[:]}
 	response.Plugin, response.Auth = talk.plugin, talk.first()
 	if err := p.write(mysqlwire.AppendResponse(nil, response)); err != nil {
@@ -136,18 +136,38 @@ func (c caller) response(g mysqlwire.Greeting) mysqlwire.Response {
 	return r
 }
 
-// encrypt puts TLS around the connection.
-func (c caller) encrypt(ctx context.Context, b *backend, p *packets, r mysqlwire.Response) error {
-	r.Capabilities |= flagSSL
+// tlsConfig is what the connection to the engine is encrypted with, nil for
+// none. An account with REQUIRE SSL is held to it by the engine, too: a local
+// connection of such a user is encrypted where the engine has a certificate,
+// which there is no need to check.
+func (c caller) tlsConfig(b *backend, offered mysqlwire.Capabilities) *tls.Config {
+	_, local := b.conn.(*net.UnixConn)
+	if c.upstream.TLS == nil && c.secured && local && offered.Has(mysql.CLIENT_SSL) {
+		return &tls.Config{InsecureSkipVerify: true} //nolint:gosec // see above
+	}
+	return c.upstream.TLS
+}
+
+// encrypt puts TLS around a connection to the engine.
+func (b *backend) encrypt(ctx context.Context, p *packets, r mysqlwire.Response, config *tls.Config) error {
 	if err := p.write(mysqlwire.AppendSSLRequest(nil, r)); err != nil {
 		return fmt.Errorf("ask engine for TLS: %w", err)
 	}
-	encrypted := tls.Client(b.conn, c.upstream.TLS)
+	encrypted := tls.Client(b.conn, config)
 	if err := encrypted.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("encrypt connection to engine: %w", err)
 	}
 	b.conn, p.conn = encrypted, encrypted
 	return nil
+}
+
+// private tells whether nobody can listen to the connection.
+func (b *backend) private() bool {
+	switch b.conn.(type) {
+	case *net.UnixConn, *tls.Conn:
+		return true
+	}
+	return false
 }
 
 // again authenticates a backend as another user, by COM_CHANGE_USER.
@@ -156,8 +176,7 @@ func (c caller) again(ctx context.Context, b *backend) ([]byte, error) {
 	defer cancel()
 	defer guard(ctx, b.conn)()
 	p := &packets{conn: b.conn}
-	_, local := b.conn.(*net.UnixConn)
-	talk := &proof{packets: p, secrets: c.secrets, private: local || c.upstream.TLS != nil, plugin: b.plugin, salt: b.salt[:]}
+	talk := &proof{packets: p, secrets: c.secrets, private: b.private(), plugin: b.plugin, salt: b.salt[:]}
 	change := mysqlwire.ChangeUser{
 		User:       c.hello.User,
 		Auth:       talk.first(),

@@ -65,6 +65,7 @@ func (d door) admit(ctx context.Context, e *exam, w wish) (identity, error) {
 	}
 	return identity{
 		user:     w.user,
+		host:     shown,
 		database: w.database,
 		account:  account,
 		rivals:   rivals(book.Accounts, w.user),

@@ -142,7 +142,7 @@ func answerTo(err error) (a answer, ok bool) {
 		return answer{mysql.ER_SERVER_SHUTDOWN, "08S01", "Server shutdown in progress"}, true
 	case errors.Is(err, context.DeadlineExceeded):
 		return shutdown("no answer from the engine in time"), true
-	case errors.Is(err, errNoUsers), errors.Is(err, errNoBackend), errors.Is(err, errUnlike), errors.Is(err, errUnknownPlugin), errors.Is(err, errOtherAccount):
+	case errors.Is(err, errNoUsers), errors.Is(err, errNoBackend), errors.Is(err, errUnlike), errors.Is(err, errUnknownPlugin):
 		return shutdown(err.Error()), true
 	}
 	return answer{}, false

@@ -198,6 +198,7 @@ func (s *session) caller() caller {
 		upstream: s.target.Upstream,
 		secrets:  secretsOf(s.who, s.target.Upstream.Passwords),
 		hello:    s.hello,
+		secured:  s.who.account.RequireSSL || s.who.account.RequireX509,
 		client:   s.address,
 		local:    s.local,
 	}

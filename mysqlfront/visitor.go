@@ -328,6 +328,7 @@ func (v *visitor) privileged(who identity) bool {
 // identity is a user who has proved who it is, and what logs in again as it.
 type identity struct {
 	user     string
+	host     string // as the engine would show it
 	database string
 	account  credential.Account
 	rivals   bool // the engine might choose another account for that name
