@@ -140,17 +140,20 @@ func (e *Engine) Initialize(p process.Place) process.Command {
 }
 
 // Serve runs the server. What must hold is said on the command line, which
-// nothing overrides; what a reload may change is in the configuration file.
+// nothing overrides; what a reload may change is in the configuration file. So
+// is the size's part of the former again: else a reload would find the values
+// of initdb there and ask for a restart.
 func (e *Engine) Serve(p process.Place, size acu.Size) process.Command {
 	args := []string{"-D", dataDir(p)}
-	for _, s := range append(fixed(p, e.name), capacity(size, e.machine)...) {
+	sized := capacity(size, e.machine)
+	for _, s := range append(fixed(p, e.name), sized...) {
 		args = append(args, "-c", s.name+"="+s.value)
 	}
 	return process.Command{
 		Path: e.programs(p).path("postgres"),
 		Args: args,
 		Files: []process.File{
-			{Name: configName, Content: configFile(p, memory(size, e.machine), e.parameters)},
+			{Name: configName, Content: configFile(p, append(sized, memory(size, e.machine)...), e.parameters)},
 			{Name: hbaName, Content: hba},
 		},
 	}
