@@ -231,18 +231,30 @@ func (t *Tracker) Safe() bool {
 	return !t.Busy() && !t.InTransaction() && !t.unsure && !t.ended && t.server.left == 0 && t.violation == nil
 }
 
-// Pinned names what keeps the session from a safe point, in the words of
-// pool.Pinned; "" when nothing does that would not pass by itself.
-func (t *Tracker) Pinned() string {
+// Pin is what keeps a session from a safe point.
+type Pin uint32
+
+const (
+	NotPinned  Pin = iota
+	InRequest      // or in a transaction
+	InCopy         // or in replication
+	Unreadable     // what is under way can no longer be told
+)
+
+// Words of pool.Pinned.
+func (p Pin) String() string { return [...]string{"", "transaction", "copy", "unreadable"}[p] }
+
+// Pinned tells what keeps the session from a safe point.
+func (t *Tracker) Pinned() Pin {
 	switch {
 	case t.unsure:
-		return "unreadable"
+		return Unreadable
 	case t.copy.busy():
-		return "copy"
+		return InCopy
 	case t.InTransaction() || t.Busy():
-		return "transaction"
+		return InRequest
 	}
-	return ""
+	return NotPinned
 }
 
 // Ended tells whether the client said goodbye.

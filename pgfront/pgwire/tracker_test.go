@@ -85,7 +85,7 @@ func TestTrackerSafe(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var tr Tracker
 			play(t, &tr, c.script)
-			if tr.Safe() != c.safe || tr.Pinned() != c.pinned {
+			if tr.Safe() != c.safe || tr.Pinned().String() != c.pinned {
 				t.Errorf("after %q: safe %v, pinned %q; want %v, %q", c.script, tr.Safe(), tr.Pinned(), c.safe, c.pinned)
 			}
 		})

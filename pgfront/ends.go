@@ -1,0 +1,192 @@
+package pgfront
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"serverlessproxy/cluster"
+	"serverlessproxy/pgfront/pgwire"
+	"serverlessproxy/pool"
+	"serverlessproxy/relay"
+)
+
+// stopped is a session whose client said goodbye, or in which somebody broke
+// the protocol.
+func (s *session) stopped() {
+	violated := s.traffic.tracker.Violation()
+	switch {
+	case violated == nil: // Terminate, which the backend has got too
+		s.linger(lingerLimit, nil)
+	case errors.Is(violated, pgwire.ErrServer):
+		s.log.Warn("the server broke the protocol", "error", violated)
+		s.cutOff(relay.Return{}, outOfStep())
+		return
+	default:
+		s.log.Debug("the client broke the protocol", "error", violated)
+		s.traffic.tally.Refuse(pool.RefusedProtocol)
+		s.linger(closeLimit, nil) // what it sent before is answered first
+		sayGoodbye(s.client, tell(violated).fatal())
+	}
+	s.finish()
+}
+
+// clientGone is a session whose client has closed, or half closed. What it
+// sent is executed to the end, as the server itself would, and answered for as
+// long as somebody takes the answers.
+func (s *session) clientGone(r relay.Return) {
+	s.traffic.tally.Aborted.Add(1)
+	s.linger(lingerLimit, r.ToClient)
+	s.finish()
+}
+
+// linger tells the backend that nothing more comes, and passes on what it
+// still says until it ends.
+func (s *session) linger(limit time.Duration, unsent []byte) {
+	s.mu.Lock()
+	s.lingering = true
+	s.mu.Unlock()
+	ctx, release := s.interruptible(s.front.ctx)
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer interruptIO(ctx, s.backend)()
+	defer interruptIO(ctx, s.client)()
+	closeWrite(s.backend)
+	rest := io.MultiReader(bytes.NewReader(unsent), bytes.NewReader(s.traffic.early), s.backend)
+	n, _ := io.Copy(s.client, rest)
+	s.traffic.tally.BytesOut.Add(n)
+	if ctx.Err() != nil {
+		s.cancelBackend()
+	}
+}
+
+// backendGone is a session whose engine has ended it, or died.
+func (s *session) backendGone(r relay.Return) {
+	s.client.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
+	_, err := s.client.Write(r.ToClient)
+	if err == nil {
+		err = s.lastWords()
+	}
+	tracker := &s.traffic.tracker
+	switch {
+	case err != nil || tracker.Torn():
+	case tracker.Told():
+		sayGoodbye(s.client, nil)
+	default:
+		s.log.Info("the server closed a session", "error", r.Err)
+		sayGoodbye(s.client, crashed().fatal())
+	}
+	s.finish()
+}
+
+// lastWords passes on what a dead engine's socket still holds.
+func (s *session) lastWords() error {
+	s.backend.SetReadDeadline(time.Now().Add(lastRead))
+	buffer := append(make([]byte, 0, 8<<10), s.traffic.early...)
+	for {
+		n, stop := s.traffic.FromBackend(buffer)
+		if _, err := s.client.Write(buffer[:n]); err != nil {
+			return err
+		}
+		kept := copy(buffer[:cap(buffer)], buffer[n:])
+		read, err := s.backend.Read(buffer[kept:cap(buffer)])
+		buffer = buffer[:kept+read]
+		if stop || err != nil && read == 0 {
+			return nil
+		}
+	}
+}
+
+// leaveWith ends a session that stands at a safe point.
+func (s *session) leaveWith(why *told) {
+	sayGoodbye(s.client, why.fatal())
+	s.finish()
+}
+
+// cutOff ends a session wherever it stands.
+func (s *session) cutOff(r relay.Return, why *told) {
+	s.client.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
+	if _, err := s.client.Write(r.ToClient); err == nil && !s.traffic.tracker.Torn() && why != nil {
+		sayGoodbye(s.client, why.fatal())
+	}
+	s.client.Close()
+	if s.traffic.tracker.Busy() {
+		s.cancelBackend()
+	}
+	s.finish()
+}
+
+// turnAway ends a session that did not get as far as the relay, or that could
+// not be given a backend again.
+func (s *session) turnAway(err error) {
+	var refused *engineError
+	answer := tell(err)
+	switch {
+	case errors.As(err, &refused):
+		s.log.Info("the server refused a login", "error", err)
+		s.traffic.tally.Refuse(pool.RefusedAuth)
+		s.traffic.tally.LoginFailures.Add(1)
+		sayGoodbye(s.client, refused.message)
+	case answer == nil:
+		s.traffic.tally.Aborted.Add(1)
+	default:
+		s.log.Debug("turned a client away", "error", err)
+		s.traffic.tally.Refuse(answer.refusal)
+		sayGoodbye(s.client, answer.fatal())
+	}
+	s.finish()
+}
+
+// finish closes what is open and gives the seat back, once the engine has
+// ended its side, or has had time to.
+func (s *session) finish() {
+	s.client.Close()
+	if s.backend != nil {
+		s.dismiss()
+	}
+	s.giveUp()
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	if s.seat != nil {
+		s.seat.Leave()
+	}
+	close(s.ended)
+	s.front.leave(s)
+}
+
+// dismiss asks the engine to end the session and waits until it has, so that
+// the seat is not given to somebody whom the engine has no room for yet.
+func (s *session) dismiss() {
+	s.backend.SetDeadline(time.Now().Add(closeLimit))
+	if _, err := s.backend.Write(pgwire.AppendTerminate(nil)); err == nil {
+		closeWrite(s.backend)
+	}
+	io.Copy(io.Discard, s.backend)
+}
+
+// giveUp closes the backend and forgets it: who asked for that has it now. No
+// cancel is under way to it then.
+func (s *session) giveUp() {
+	s.cancelling.Lock()
+	if s.backend != nil {
+		s.backend.Close()
+		s.backend = nil
+	}
+	s.mu.Lock()
+	s.backed, s.lost = false, false
+	s.at, s.real = cluster.Backend{}, pgwire.Key{}
+	s.mu.Unlock()
+	s.cancelling.Unlock()
+	s.answerParks(nil)
+}
+
+func closeWrite(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+}

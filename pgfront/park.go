@@ -1,0 +1,126 @@
+package pgfront
+
+import (
+	"context"
+	"slices"
+
+	"serverlessproxy/pool"
+)
+
+// A session sits in a pool.
+var _ pool.Session = (*session)(nil)
+
+// Park implements pool.Session.
+func (s *session) Park(ctx context.Context) error {
+	if s.replication != none {
+		return &pool.Pinned{Reasons: []string{"replication"}}
+	}
+	s.mu.Lock()
+	if s.over || !s.backed {
+		s.mu.Unlock()
+		return nil
+	}
+	answer := make(chan error, 1)
+	s.parks = append(s.parks, answer)
+	if s.loan != nil {
+		s.loan.Recall()
+	}
+	s.mu.Unlock()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+	}
+	if s.takeBack(answer) {
+		return &pool.Pinned{Reasons: []string{s.traffic.heldBy()}}
+	}
+	return <-answer
+}
+
+// takeBack takes the wish to park back, unless it is being answered.
+func (s *session) takeBack(answer chan error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.parks, answer)
+	if i < 0 {
+		return false
+	}
+	s.parks = slices.Delete(s.parks, i, i+1)
+	if s.loan != nil && len(s.parks) == 0 && s.ending == nil {
+		s.loan.Keep()
+	}
+	return true
+}
+
+// answerParks tells who asked the session to park how that went.
+func (s *session) answerParks(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, answer := range s.parks {
+		answer <- err
+	}
+	s.parks = nil
+}
+
+// capture reads the session's state from the engine and gives the backend up.
+// Until that is built, a session is only parked where it never had a backend.
+func (s *session) capture(context.Context) error {
+	if s.backend == nil {
+		return nil
+	}
+	return &pool.Pinned{Reasons: []string{"unreadable"}}
+}
+
+// Drain implements pool.Session.
+func (s *session) Drain(ctx context.Context) {
+	s.end(farewell(pool.Draining), atSafePoint)
+	select {
+	case <-s.ended:
+		return
+	case <-ctx.Done():
+	}
+	s.end(farewell(pool.Draining), atOnce)
+	<-s.ended // within the limits of saying goodbye
+}
+
+// Close implements pool.Session.
+func (s *session) Close(reason pool.Reason) { s.end(farewell(reason), atOnce) }
+
+// urgency is when a session that must end does so.
+type urgency int
+
+const (
+	atSafePoint urgency = iota
+	atOnce
+)
+
+// end has the session end. The first reason stands.
+func (s *session) end(why *told, when urgency) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.ending = why
+	}
+	s.endNow = s.endNow || when == atOnce
+	switch {
+	case s.loan != nil && s.endNow:
+		s.loan.Sever()
+	case s.loan != nil:
+		s.loan.Recall()
+	case s.interrupt != nil && (s.endNow || !s.lingering):
+		s.interrupt(s.ending)
+	}
+}
+
+// Lost implements pool.Session.
+func (s *session) Lost(generation uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.backed || s.at.Generation != generation {
+		return
+	}
+	s.lost = true
+	if s.loan != nil {
+		s.loan.Sever()
+	}
+}

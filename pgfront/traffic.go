@@ -1,0 +1,77 @@
+package pgfront
+
+import (
+	"cmp"
+	"sync/atomic"
+
+	"serverlessproxy/pgfront/pgwire"
+	"serverlessproxy/pool"
+)
+
+// traffic is the Scanner of a session: it shows each burst to the tracker and
+// tells the pool what the session is doing. It takes no lock.
+type traffic struct {
+	tracker pgwire.Tracker
+	seat    *pool.Seat
+	tally   *pool.Tally
+	phase   pool.Phase
+	early   []byte // from the backend, before the relay has it
+
+	pin   pgwire.Pin
+	noted atomic.Uint32 // pin, for others to read
+}
+
+// FromClient implements relay.Scanner.
+func (t *traffic) FromClient(b []byte) (n int, stop bool) {
+	n, stop = t.tracker.FromClient(b)
+	t.tally.BytesIn.Add(int64(n))
+	t.enter()
+	return n, stop
+}
+
+// FromBackend implements relay.Scanner.
+func (t *traffic) FromBackend(b []byte) (n int, stop bool) {
+	n, stop = t.tracker.FromServer(b)
+	t.tally.BytesOut.Add(int64(n))
+	if queries, transactions := t.tracker.Take(); queries+transactions > 0 {
+		t.tally.Queries.Add(queries)
+		t.tally.Transactions.Add(transactions)
+	}
+	t.enter()
+	return n, stop
+}
+
+// Safe implements relay.Scanner.
+func (t *traffic) Safe() bool { return t.tracker.Safe() }
+
+// enter tells the pool of a new phase, if it is one.
+func (t *traffic) enter() {
+	phase := pool.Idle
+	switch {
+	case t.tracker.Busy():
+		phase = pool.Active
+	case t.tracker.InTransaction():
+		phase = pool.InTransaction
+	}
+	if phase != t.phase {
+		t.phase = phase
+		t.seat.Set(phase)
+	}
+	if pin := t.tracker.Pinned(); pin != t.pin {
+		t.pin = pin
+		t.noted.Store(uint32(pin))
+	}
+}
+
+// settle tells the pool the phase whatever it was told before, since the seat
+// has changed it meanwhile.
+func (t *traffic) settle() {
+	t.phase = pool.Held // none that enter finds
+	t.enter()
+}
+
+// heldBy is what holds the session from a safe point, as last noted, in the
+// words of pool.Pinned.
+func (t *traffic) heldBy() string {
+	return cmp.Or(pgwire.Pin(t.noted.Load()).String(), pgwire.InRequest.String())
+}
