@@ -131,7 +131,9 @@ func (c *Cluster) recall() error {
 		return err
 	}
 	c.meter = past.meter()
-	c.active = past.LastActivity
+	if !past.MeteredAt.IsZero() {
+		c.active = past.LastActivity // the pausing clock goes on if the engine does
+	}
 	if past.State != Paused {
 		past.PausedSince = time.Now() // Run finds out whether it still runs
 	}

@@ -88,9 +88,9 @@ func (c *Cluster) pause(ctx, parking context.Context, reason string) error {
 	}
 	c.starts, c.pauses = attempts{}, attempts{}
 	c.sleep(asPaused)
-	c.write()
 	c.observer.Paused(c.name, "paused", time.Since(began))
 	c.tell(paused, reason)
+	c.write()
 	return nil
 }
 

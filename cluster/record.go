@@ -75,8 +75,9 @@ func writeRecord(path string, r record) error {
 	return nil
 }
 
-// write saves how the cluster stands now. That it cannot be written keeps
-// nobody from being served; the log says so.
+// write saves how the cluster stands now, and has the events that led to it
+// survive a power failure. That it cannot be written keeps nobody from being
+// served; the log says so.
 func (c *Cluster) write() {
 	now := time.Now()
 	c.written = now
@@ -92,7 +93,7 @@ func (c *Cluster) write() {
 	if c.running {
 		r.MeteredAt, r.MeteredRate = now, c.meter.rate
 	}
-	if err := writeRecord(c.statePath(), r); err != nil {
+	if err := errors.Join(c.journal.sync(), writeRecord(c.statePath(), r)); err != nil {
 		c.log.Error("the cluster's state cannot be kept over a restart of the proxy", "error", err)
 	}
 }

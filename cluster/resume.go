@@ -60,7 +60,7 @@ func (c *Cluster) launch(ctx context.Context) (Backend, error) {
 	capacity, began := c.Status().ResumeCapacity, time.Now()
 	backend, err := c.compute.Start(ctx, c.size(capacity))
 	if err != nil {
-		c.meter = c.meter.rest(began)
+		c.ended(began)
 		return Backend{}, c.explain(ctx, err)
 	}
 	c.running = true
