@@ -18,7 +18,17 @@ type methods map[string]endpoint
 // mux is every path of the API.
 func (a *API) mux() http.Handler {
 	mux := http.NewServeMux()
-	for path, m := range map[string]methods{
+	for path, m := range a.paths() {
+		mux.HandleFunc(path, a.byMethod(m))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.refuse(w, r, fail(http.StatusNotFound, "not_found", "there is nothing at %s", r.URL.Path))
+	})
+	return mux
+}
+
+func (a *API) paths() map[string]methods {
+	return map[string]methods{
 		"/{$}":                          {"GET": {open, a.page}},
 		"/healthz":                      {"GET": {open, a.healthz}},
 		"/readyz":                       {"GET": {open, a.readyz}},
@@ -37,13 +47,7 @@ func (a *API) mux() http.Handler {
 		"/v1/snapshots":                 {"GET": {open, later}},
 		"/v1/snapshots/{id}":            {"DELETE": {trusted, later}},
 		"/v1/snapshots/{id}/restore":    {"POST": {trusted, later}},
-	} {
-		mux.HandleFunc(path, a.byMethod(m))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		a.refuse(w, r, fail(http.StatusNotFound, "not_found", "there is nothing at %s", r.URL.Path))
-	})
-	return mux
 }
 
 // byMethod answers with the endpoint of the request's method. HEAD is GET.

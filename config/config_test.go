@@ -194,6 +194,19 @@ clusters:
 	})
 }
 
+// TestDocumented holds docs/configuration.md to the keys that there are.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range keysOfAllDrivers() {
+		if !strings.Contains(string(text), "`"+key+"`") {
+			t.Errorf("docs/configuration.md does not tell of %s", key)
+		}
+	}
+}
+
 // keysOfAllDrivers is every key that is asked for while a file is read.
 func keysOfAllDrivers() map[string]bool {
 	all := map[string]bool{}
