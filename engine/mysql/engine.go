@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
-
-	"os"
 
 	"serverlessproxy/compute/process"
 )
@@ -86,6 +85,12 @@ func (e *Engine) found() (Programs, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return *e.programs, nil
+}
+
+// Flavor is which of the accepted servers is installed.
+func (e *Engine) Flavor() (*Flavor, error) {
+	programs, err := e.found()
+	return programs.Flavor, err
 }
 
 // Existing reads the version of the data directory.

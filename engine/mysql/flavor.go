@@ -5,8 +5,11 @@ import "serverlessproxy/compute/process"
 // Flavor is what differs between the servers that speak this protocol. The
 // two values below are the only places where they are told apart.
 type Flavor struct {
-	Name     string
-	releases releases
+	Name string
+	// TakesProxyHeader: a server that Serve started takes a PROXY header on its
+	// socket, and so knows the client's own address.
+	TakesProxyHeader bool
+	releases         releases
 
 	programs []string // names of the server, the preferred first
 	install  string   // the Debian package that brings it
@@ -24,7 +27,10 @@ type Flavor struct {
 
 // MariaDB is MariaDB Server.
 var MariaDB = &Flavor{
-	Name:        "MariaDB",
+	Name: "MariaDB",
+
+	TakesProxyHeader: true,
+
 	releases:    releases{Version{10, 4, 0}, "MariaDB 10.11", Version{10, 6, 0}, Version{11, 8, 0}},
 	programs:    []string{"mariadbd", "mysqld"},
 	install:     "mariadb-server",

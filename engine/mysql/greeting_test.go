@@ -13,7 +13,17 @@ import (
 var greetings = map[string]struct {
 	hex  string
 	want credential.Greeting
-}{}
+}{
+	"MariaDB 10.11": {
+		"0a 352e352e352d31302e31312e31392d4d6172696144422d302b6465623132753100 03000000 3131313131313131 00 fef7 2d 0200 ff81 15 000000000000 1d000000 323232323232323232323232 00" +
+			"6d7973716c5f6e61746976655f70617373776f726400",
+		credential.Greeting{ServerVersion: "5.5.5-10.11.19-MariaDB-0+deb12u1", Capabilities: 0x81fff7fe, Extended: 0x1d, Charset: 45, Status: 2, DefaultPlugin: "mysql_native_password"},
+	},
+	"MySQL 9.7": {
+		"0a 392e372e342d3200 08000000 3131313131313131 00 ffff ff 0200 ffdf 15 00000000000000000000 323232323232323232323232 00 63616368696e675f736861325f70617373776f726400",
+		credential.Greeting{ServerVersion: "9.7.4-2", Capabilities: 0xdfffffff, Charset: 255, Status: 2, DefaultPlugin: "caching_sha2_password"},
+	},
+}
 
 func payload(t testing.TB, text string) []byte {
 	t.Helper()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
+
 	"serverlessproxy/compute/process"
 	"serverlessproxy/credential"
 )
@@ -78,3 +80,19 @@ func withoutSecret(err error, secret credential.Secret) error {
 	}
 	return err
 }
+
+// Refused tells an error of Ping or Source that waiting does not change: the
+// login is wrong, or the server is none that can be served.
+func Refused(err error) bool {
+	var said *mysql.MyError
+	if errors.As(err, &said) {
+		switch said.Code {
+		case mysql.ER_ACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR, mysql.ER_HOST_NOT_PRIVILEGED, mysql.ER_HOST_IS_BLOCKED, accessDeniedNoPassword:
+			return true
+		}
+	}
+	return errors.Is(err, ErrTooOld) || errors.Is(err, ErrNoVerifiers)
+}
+
+// accessDeniedNoPassword is said where an account's plugin takes no password.
+const accessDeniedNoPassword = 1698

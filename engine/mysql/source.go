@@ -181,6 +181,14 @@ func (s *Source) dial(ctx context.Context) (*control, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", credential.ErrUnavailable, err)
 	}
+	warning, err := conn.flavor.admit(conn.version)
+	if err != nil {
+		conn.quit()
+		return nil, err
+	}
+	if warning != "" {
+		s.config.Log.Warn(warning, "server", s.config.Address)
+	}
 	return conn, nil
 }
 
