@@ -3,6 +3,9 @@
 //
 // It owns the state: the goroutine of Run alone changes it, and the world reads
 // an immutable Status. It never knows a session, an engine or a wire protocol.
+// Its locks: lobby.mu protects who waits, journal.mu the events in memory,
+// life.mu whether Run has begun and ended. None is held while something
+// outside is called, and none while another is.
 package cluster
 
 import (

@@ -10,6 +10,7 @@ type situation struct {
 	state      State
 	gone       bool // the engine ended unasked
 	waiting    int
+	trigger    Trigger
 	urgent     bool          // one who waits does not wait for retryIn
 	alwaysOn   bool          // the cluster does not pause by itself
 	idle       time.Duration // how long nobody has been busy

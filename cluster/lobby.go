@@ -62,11 +62,15 @@ func (l *lobby) look() {
 	}
 }
 
-// present is how many wait, what for, and whether one cannot wait.
+// present is how many wait, what for, and whether one cannot wait. Where
+// nobody does, a start is the cluster's own affair.
 func (l *lobby) present() (waiting int, trigger Trigger, urgent bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.waiting, l.trigger, l.urgent && l.waiting > 0
+	if l.waiting == 0 {
+		return 0, AtStart, false
+	}
+	return l.waiting, l.trigger, l.urgent
 }
 
 // attempt uses the hurry up.

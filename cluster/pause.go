@@ -52,8 +52,9 @@ func (c *Cluster) pauseAsked(ctx, asked context.Context) error {
 func (c *Cluster) pauseIdle(ctx context.Context, idle time.Duration) {
 	parking, cancel := context.WithTimeout(ctx, c.parkTimeout)
 	defer cancel()
+	first := c.pauses.failed == 0
 	err := c.pause(ctx, parking, fmt.Sprintf("no activity for %v", idle.Round(time.Second)))
-	if err != nil && ctx.Err() == nil {
+	if err != nil && first && ctx.Err() == nil {
 		c.log.Info("the cluster was not paused", "error", err)
 	}
 }

@@ -55,15 +55,11 @@ func (c *Cluster) stillRunning(ctx context.Context) bool {
 // step does what is to be done now, or waits for something to happen.
 func (c *Cluster) step(ctx context.Context) {
 	now := time.Now()
-	_, trigger, _ := c.lobby.present()
 	s := c.situation(now)
 	what, wait := decide(s)
 	switch what {
 	case start:
-		if s.waiting == 0 {
-			trigger = AtStart
-		}
-		c.resume(ctx, trigger)
+		c.resume(ctx, s.trigger)
 	case pause:
 		c.pauseIdle(ctx, s.idle)
 	case bury:
@@ -75,11 +71,12 @@ func (c *Cluster) step(ctx context.Context) {
 }
 
 func (c *Cluster) situation(now time.Time) situation {
-	waiting, _, urgent := c.lobby.present()
+	waiting, trigger, urgent := c.lobby.present()
 	s := situation{
 		state:      c.Status().State,
 		gone:       closed(c.exited),
 		waiting:    waiting,
+		trigger:    trigger,
 		urgent:     urgent,
 		alwaysOn:   !c.pausesItself(),
 		idle:       c.idle(now),
