@@ -82,6 +82,9 @@ func (l *lane) nextWrapped(x *pairing) error {
 	if err := l.socket.Read(l.poke); err != nil {
 		return err
 	}
+	if l.err != nil && l.err != io.EOF {
+		return l.err // the socket tells of a reset only once
+	}
 	return l.fill(l.conn.Read)
 }
 

@@ -73,7 +73,7 @@ type vigil struct {
 }
 
 func (v *vigil) woken(r Return) {
-	if r.Why != Readable && r.Why != ClientGone {
+	if ended := r.Why == ClientGone && r.Err == nil; r.Why != Readable && !ended {
 		v.done(r)
 		return
 	}

@@ -417,8 +417,6 @@ func TestGone(t *testing.T) {
 				if b.Why != ClientGone && b.Why != BackendGone {
 					t.Fatalf("came back %v: %v", b.Why, b.Err)
 				}
-				closeAtEnd(t, b.Client)
-				closeAtEnd(t, b.Backend)
 			case <-time.After(patience):
 				t.Fatal("did not come back")
 			}

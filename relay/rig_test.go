@@ -70,6 +70,10 @@ type rig struct {
 	user, server net.Conn // what the client and the engine hold
 	ends         Ends
 	back         chan Return
+
+	mu   sync.Mutex // protects following fields
+	over bool
+	ours []net.Conn // what came back
 }
 
 func newRig(t testing.TB, w way) *rig {
@@ -79,13 +83,39 @@ func newRig(t testing.TB, w way) *rig {
 	for _, c := range []net.Conn{r.user, r.server} {
 		must(t, c.SetDeadline(time.Now().Add(3*patience)))
 	}
+	t.Cleanup(r.end)
 	return r
+}
+
+// returned takes a session back, also after the end of the test.
+func (r *rig) returned(b Return) {
+	r.mu.Lock()
+	r.ours = append(r.ours, b.Client)
+	if b.Backend != nil {
+		r.ours = append(r.ours, b.Backend)
+	}
+	over := r.over
+	r.mu.Unlock()
+	r.back <- b
+	if over {
+		r.end()
+	}
+}
+
+// end closes all that has come back.
+func (r *rig) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	for _, c := range r.ours {
+		_ = c.Close()
+	}
 }
 
 // lend lends the session; what comes back is r.ends again, after await.
 func (r *rig) lend(s Scanner) Loan {
 	r.Helper()
-	return r.lender.Lend(r.ends, s, func(b Return) { r.back <- b })
+	return r.lender.Lend(r.ends, s, r.returned)
 }
 
 func (r *rig) await(want Why) Return {
@@ -96,10 +126,6 @@ func (r *rig) await(want Why) Return {
 			r.Fatalf("came back %v (%v), want %v", b.Why, b.Err, want)
 		}
 		r.ends = b.Ends
-		closeAtEnd(r, b.Client)
-		if b.Backend != nil {
-			closeAtEnd(r, b.Backend)
-		}
 		return b
 	case <-time.After(patience):
 		r.Fatalf("did not come back, want %v", want)
@@ -206,14 +232,15 @@ func halfClose(t testing.TB, c net.Conn) {
 	must(t, c.(interface{ CloseWrite() error }).CloseWrite())
 }
 
-// smallBuffers makes a connection hold little.
+// smallBuffers makes connections hold little. (Not too little: a TCP window
+// smaller than a loopback segment makes each byte wait for a timer.)
 func smallBuffers(t testing.TB, conns ...net.Conn) {
 	for _, c := range conns {
-		if s, ok := underlyingOf(c).(interface {
-			SetReadBuffer(int) error
-			SetWriteBuffer(int) error
-		}); ok {
-			must(t, errorsOf(s.SetReadBuffer(4096), s.SetWriteBuffer(4096)))
+		switch s := underlyingOf(c).(type) {
+		case *net.TCPConn:
+			must(t, errorsOf(s.SetReadBuffer(128<<10), s.SetWriteBuffer(64<<10)))
+		case *net.UnixConn:
+			must(t, errorsOf(s.SetReadBuffer(4<<10), s.SetWriteBuffer(4<<10)))
 		}
 	}
 }
