@@ -13,6 +13,8 @@ const (
 	// shortestOK is the shortest payload of an OK packet; an EOF packet's is
 	// shorter.
 	shortestOK = 7
+	// longestCount is the longest packet that tells a number of columns.
+	longestCount = 9 + 1
 	// maxState is the longest OK packet whose session state is read.
 	maxState = 16 << 10
 	// progress is the error number of MariaDB's progress reports, which come
@@ -198,20 +200,28 @@ func (t *Tracker) firstPacket(p []byte, length int) bool {
 	case p[0] == OKHeader && length >= shortestOK, p[0] == EOFHeader:
 		return t.rowsEnd(p, length)
 	}
-	if len(p) < length && length <= okBeginning {
+	if length > longestCount {
+		return t.nonsense()
+	}
+	if len(p) < length {
 		return false
 	}
 	count, follow, ok := t.columnCount(p)
 	if !ok {
-		t.doubt = true
-		t.done()
-		return true
+		return t.nonsense()
 	}
 	t.left, t.columns = uint32(count), 0
 	if !follow {
 		t.left = 0
 	}
 	t.moreDefinitions()
+	return true
+}
+
+// nonsense is an answer that no server gives. It counts as one.
+func (t *Tracker) nonsense() bool {
+	t.doubt = true
+	t.done()
 	return true
 }
 
@@ -250,9 +260,9 @@ func (t *Tracker) preparedOK(p []byte, length int) bool {
 	if len(p) < min(length, metadata+1) {
 		return false
 	}
-	if length < fixed {
-		t.done()
-		return true
+	if length < fixed || p[0] != OKHeader {
+		t.statements.drop(t.pending.first().statement)
+		return t.nonsense()
 	}
 	s := t.pending.first().statement
 	s.Columns, s.Params = binary.LittleEndian.Uint16(p[5:]), binary.LittleEndian.Uint16(p[7:])
