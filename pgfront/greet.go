@@ -106,7 +106,8 @@ func (v *visitor) startTLS(ctx context.Context, conn net.Conn, config *tls.Confi
 	shown := &shownCertificate{from: config}
 	config = config.Clone()
 	config.NextProtos = []string{alpn}
-	config.GetCertificate = shown.pick
+	config.GetCertificate, config.Certificates = shown.pick, nil
+	config.SessionTicketsDisabled = true // a resumed session shows no certificate to bind a channel to
 	secure := tls.Server(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errHandshake, err)

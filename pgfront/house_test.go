@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/semaphore"
 
+	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
 	"serverlessproxy/credential"
 	"serverlessproxy/pgfront"
@@ -161,3 +162,7 @@ func engineBackend() cluster.Backend {
 }
 
 func asleep(h *house, _ *pgfront.Config) { h.cluster.Sleep() }
+
+type acuCapacity = acu.Capacity
+
+func (h *house) poolLimits() pool.Limits { return pooltest.Limits(100) }

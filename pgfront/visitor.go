@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -58,8 +57,8 @@ func (v *visitor) logIn(ctx context.Context) (*session, error) {
 	defer cancel()
 	defer interruptIO(ctx, v.conn)()
 	s, err := v.introduce(ctx)
-	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		err = context.Cause(ctx)
+	if err != nil {
+		err = causeOf(ctx, err)
 	}
 	return s, err
 }
