@@ -21,6 +21,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/semaphore"
 
+	"serverlessproxy/cluster"
 	"serverlessproxy/credential"
 	"serverlessproxy/mysqlfront"
 	"serverlessproxy/pool"
@@ -96,6 +97,11 @@ func (h *house) listen(l *router.Listener, lender *relay.Relay) {
 		lender.Close()
 		serving.Wait()
 	})
+}
+
+// serve has the cluster available, on another generation of the engine.
+func (h *house) serve() {
+	h.cluster.Serve(cluster.Backend{Network: "unix", Address: needEngine(h.t).socket, Generation: 2})
 }
 
 // open is a pool of connections of one user; options as in a DSN.

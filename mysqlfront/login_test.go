@@ -51,6 +51,7 @@ func TestLogins(t *testing.T) {
 // woken for them.
 func TestRefusedLogins(t *testing.T) {
 	h := build(t, nil)
+	h.cluster.Sleep()
 	var failing sync.WaitGroup // at once, since failures are answered late
 	for _, login := range []struct{ login, database, options, want string }{
 		{"app:bad", "app", "", "Error 1045 (28000): Access denied for user 'app'@'localhost' (using password: YES)"},

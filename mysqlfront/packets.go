@@ -17,11 +17,8 @@ type packets struct {
 // read reads one packet of at most limit bytes.
 func (p *packets) read(limit int) ([]byte, error) {
 	payload, seq, err := mysqlwire.ReadPacket(p.conn, limit)
-	if err != nil {
-		return nil, err
-	}
 	p.seq = seq + 1
-	return payload, nil
+	return payload, err
 }
 
 // write sends one packet as the next in turn.

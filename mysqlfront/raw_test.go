@@ -97,7 +97,11 @@ func (r *raw) read() []byte {
 // first value of a row.
 func (r *raw) answer() string {
 	r.t.Helper()
-	payload := r.read()
+	return r.meaning(r.read())
+}
+
+func (r *raw) meaning(payload []byte) string {
+	r.t.Helper()
 	switch {
 	case payload == nil:
 		return "closed"
@@ -117,6 +121,9 @@ func (r *raw) answer() string {
 		r.read()
 		r.read()
 		row := r.read()
+		if len(row) == 0 || row[0] == mysqlwire.ErrHeader {
+			return r.meaning(row)
+		}
 		r.read()
 		value, _, _ := mysqlwire.String(row)
 		return string(value)
