@@ -217,7 +217,7 @@ func TestWithoutAutoPause(t *testing.T) {
 		if !slices.Equal(lines, []string{"resumed start 100ms <nil>"}) {
 			t.Errorf("observed %v", lines)
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(4 * pauseAfter)
 		h.wantState(Available)
 		if !h.Status().PausesAt.IsZero() {
 			t.Error("a pause is announced")
@@ -237,7 +237,7 @@ func TestAlwaysOnKeepsTrying(t *testing.T) {
 			h.config.AutoPause = false
 			h.engine.failing = errors.New("connection refused")
 		})
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		h.wantState(Failed)
 		h.engine.set(func(e *engine) { e.failing = nil })
 		time.Sleep(longestDelay + time.Second)
