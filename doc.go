@@ -10,6 +10,7 @@
 //	compute/fixed         a server that others run
 //	credential            verifiers, and the keys to log in again
 //	pool                  who is inside: seats, phases, ceiling, queue
+//	pool/pooltest         a cluster for the tests of who needs one
 //	router                which cluster a connection is for, or why not
 //	relay                 moves bytes between two connections
 //	pgfront, mysqlfront   a protocol's session, its whole life

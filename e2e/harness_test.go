@@ -94,6 +94,9 @@ func quickstart(t *testing.T, flags ...string) *proxy {
 	}
 	p := &proxy{t: t, dir: filepath.Join(dir, "d")}
 	p.args = append([]string{"quickstart", "--dir", p.dir, "--postgres-address", "127.0.0.1:0", "--mysql-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"}, flags...)
+	if len(flags) == 0 {
+		copyMade(t, p.dir)
+	}
 	t.Cleanup(func() {
 		p.stop()
 		p.endEngines()
@@ -104,6 +107,48 @@ func quickstart(t *testing.T, flags ...string) *proxy {
 	})
 	p.start()
 	return p
+}
+
+// made is a quickstart directory as its first run leaves it, copied by all
+// tests that want no other: making the clusters takes longer than most tests.
+var made = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(filepath.Dir(binary), "made")
+	cmd := exec.Command(binary, "quickstart", "--dir", dir, "--postgres-address", "127.0.0.1:0", "--mysql-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	ready := false
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "http://") {
+			ready = true
+			_ = cmd.Process.Signal(syscall.SIGINT)
+		}
+	}
+	if err := cmd.Wait(); err != nil || !ready {
+		return "", fmt.Errorf("quickstart: %v\n%s", err, errs.String())
+	}
+	return dir, nil
+})
+
+func copyMade(t *testing.T, to string) {
+	t.Helper()
+	from, err := made()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("copy %s: %v: %s", from, err, out)
+	}
+	// What belongs to the run that made it, not to the clusters.
+	for _, name := range []string{"admin.sock", "lock"} {
+		_ = os.Remove(filepath.Join(to, name))
+	}
 }
 
 // start runs the proxy again with the same directory.

@@ -15,10 +15,6 @@ import (
 	"serverlessproxy/router"
 )
 
-// keepAlive finds half-open clients within about a minute, so that they do
-// not hold seats.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
-
 // front is what serves a protocol's connections.
 type front interface {
 	ServeConn(ctx context.Context, conn net.Conn, l *router.Listener)
@@ -34,9 +30,11 @@ type door struct {
 	serving      sync.WaitGroup
 }
 
-// openDoor listens. A taken port is an error that says so.
-func openDoor(ctx context.Context, address string) (net.Listener, error) {
-	config := net.ListenConfig{KeepAliveConfig: keepAlive}
+// openDoor listens, with TCP probes that find half-open clients after twice
+// the keepalive time, so that they do not hold seats. A taken port is an error
+// that says so.
+func openDoor(ctx context.Context, address string, keepalive time.Duration) (net.Listener, error) {
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepalive, Interval: keepalive / 3, Count: 3}}
 	l, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; free the port or name another address", address, err)

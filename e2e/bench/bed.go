@@ -175,7 +175,7 @@ func (b *bed) startPostgres(ctx context.Context) (string, error) {
 	if _, err := b.start("postgres", as("postgres", exec.Command(pgBin("postgres"), settings...))); err != nil {
 		return "", err
 	}
-	setup := "create role app login password '" + password + "'; create database app owner app;"
+	setup := "create role app login password '" + password + "'; create role proxy superuser login password '" + password + "'; create database app owner app;"
 	return "127.0.0.1:" + port, await(ctx, "PostgreSQL does not answer", func() error {
 		for _, statement := range strings.SplitAfter(setup, ";") {
 			if strings.TrimSpace(statement) == "" {
@@ -312,7 +312,7 @@ clusters:
   - name: pg
     engine: postgres
     endpoint: pg.cluster-bench.db.example
-    compute: {driver: fixed, address: "%s", user: app, password_file: %[6]s, users: {app: %[6]s}}
+    compute: {driver: fixed, address: "%s", user: proxy, password_file: %s}
     encryption: {method: external}
     scaling: {min_capacity: 2, max_capacity: 2, autoscale: false, auto_pause: false}
   - name: my

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"serverlessproxy/cluster"
+	"serverlessproxy/compute/fixed"
+	"serverlessproxy/compute/process"
+	"serverlessproxy/config"
+	"serverlessproxy/credential"
+	"serverlessproxy/engine/mysql"
+	"serverlessproxy/engine/postgres"
+	"serverlessproxy/router"
+)
+
+// works is what runs a cluster's engine, and what knows its users.
+type works struct {
+	compute   cluster.Compute
+	local     *process.Compute // nil unless the engine runs on this machine
+	source    credential.Source
+	upstream  router.Upstream
+	own       int // connections of the proxy's own
+	version   func(context.Context) (string, error)
+	closeUser io.Closer
+}
+
+// kind is how one kind of engine is put together: the only place that
+// chooses by an engine's name.
+type kind struct {
+	process         func(c *config.Cluster, place process.Place, log *slog.Logger) (process.Engine, credential.Source, io.Closer)
+	fixed           func(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (credential.Source, io.Closer, fixed.Ping, error)
+	checkParameters func(map[string]string) error
+	own             int
+}
+
+var kinds = map[string]kind{
+	"postgres": {process: processPostgres, fixed: fixedPostgres, checkParameters: postgres.CheckParameters, own: postgres.OwnConnections},
+	"mariadb":  {process: processMySQL, fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
+	"mysql":    {process: processMySQL, fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
+}
+
+func processPostgres(c *config.Cluster, place process.Place, log *slog.Logger) (process.Engine, credential.Source, io.Closer) {
+	engine := postgres.New(postgres.Config{Name: c.Name, BinDir: c.Compute.Process.BinDir, Parameters: c.Parameters, Log: log})
+	network, address := engine.Address(place)
+	source := postgres.NewSource(postgres.Dial{Network: network, Address: address}, nil)
+	return engine, source, closer(source.Close)
+}
+
+func processMySQL(c *config.Cluster, place process.Place, log *slog.Logger) (process.Engine, credential.Source, io.Closer) {
+	engine := mysql.New(mysql.Config{BinDir: c.Compute.Process.BinDir, Parameters: c.Parameters, Log: log})
+	source := engine.Source(place)
+	return engine, source, source
+}
+
+func fixedPostgres(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (credential.Source, io.Closer, fixed.Ping, error) {
+	secure, err := serverTLS(s)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	source := postgres.NewSource(postgres.Dial{Network: s.Network, Address: s.Address, User: s.User, Password: secret, TLS: secure}, passwords)
+	return source, closer(source.Close), source.Check, nil
+}
+
+func fixedMySQL(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (credential.Source, io.Closer, fixed.Ping, error) {
+	secure, err := serverTLS(s)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	source := mysql.NewSource(mysql.SourceConfig{Network: s.Network, Address: s.Address, Log: log,
+		Login: func() (mysql.Login, error) {
+			return mysql.Login{User: s.User, Password: secret, TLS: secure}, nil
+		}})
+	return source, source, func(ctx context.Context) error { _, err := source.Book(ctx, s.User, ""); return err }, nil
+}
+
+// closer makes a Closer of a function.
+type closer func()
+
+func (c closer) Close() error { c(); return nil }
+
+// build puts together what a cluster's configuration asks for.
+func build(c *config.Cluster, stateDir string, log *slog.Logger) (*works, error) {
+	k := kinds[c.Engine]
+	if err := k.checkParameters(c.Parameters); err != nil {
+		return nil, usageError{fmt.Errorf("clusters.%s.parameters: %w", c.Name, err)}
+	}
+	switch c.Compute.Driver {
+	case "process":
+		place, err := placeOf(c, stateDir)
+		if err != nil {
+			return nil, err
+		}
+		engine, source, users := k.process(c, place, log)
+		local := process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log})
+		return &works{compute: local, local: local, source: source, closeUser: users, own: k.own, version: engine.Check,
+			upstream: router.Upstream{ProxyHeader: c.Engine == "mariadb"}}, nil
+	case "fixed":
+		return buildFixed(c, k, log)
+	default:
+		return nil, usageError{fmt.Errorf("clusters.%s.compute.driver: %s is not there yet; process or fixed", c.Name, c.Compute.Driver)}
+	}
+}
+
+func buildFixed(c *config.Cluster, k kind, log *slog.Logger) (*works, error) {
+	server := &c.Compute.Server
+	var secret credential.Secret
+	if server.PasswordFile != "" {
+		text, err := config.ReadSecret(server.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		secret = credential.Secret(text)
+	}
+	passwords := map[string]credential.Secret{}
+	if server.UsersFile != "" {
+		users, err := config.ReadUsers(server.UsersFile)
+		if err != nil {
+			return nil, err
+		}
+		for name, text := range users {
+			passwords[name] = credential.Secret(text)
+		}
+	}
+	source, users, ping, err := k.fixed(server, secret, passwords, log)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := serverTLS(server)
+	if err != nil {
+		return nil, err
+	}
+	return &works{
+		compute: fixed.New(fixed.Config{Network: server.Network, Address: server.Address, Ping: ping, Log: log.With("cluster", c.Name)}),
+		source:  source, closeUser: users, own: k.own,
+		version:  func(context.Context) (string, error) { return "", nil },
+		upstream: router.Upstream{TLS: secure, ProxyHeader: server.ProxyProtocol, Passwords: passwords},
+	}, nil
+}
+
+func serverTLS(s *config.Server) (*tls.Config, error) {
+	if s.TLS.Mode == "disable" {
+		return nil, nil
+	}
+	name := s.TLS.ServerName
+	if name == "" {
+		name, _, _ = net.SplitHostPort(s.Address)
+	}
+	secure := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
+	if s.TLS.Mode == "require" {
+		// The mode's word: encrypt, and ask nobody who answers.
+		secure.InsecureSkipVerify = true
+		return secure, nil
+	}
+	if s.TLS.CA != "" {
+		text, err := os.ReadFile(s.TLS.CA)
+		if err != nil {
+			return nil, fmt.Errorf("read authorities: %w", err)
+		}
+		secure.RootCAs = x509.NewCertPool()
+		if !secure.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("read authorities: %s holds no PEM certificate", s.TLS.CA)
+		}
+	}
+	return secure, nil
+}
+
+// placeOf says where a cluster's engine lives, and as whom.
+func placeOf(c *config.Cluster, stateDir string) (process.Place, error) {
+	dir := filepath.Join(stateDir, "clusters", c.Name)
+	place := process.Place{Data: c.Compute.Process.DataDir, Run: filepath.Join(dir, "run"), UID: os.Getuid(), GID: os.Getgid()}
+	if place.Data == "" {
+		place.Data = filepath.Join(dir, "data")
+	}
+	if os.Getuid() != 0 {
+		return place, nil
+	}
+	who, err := user.Lookup(c.Compute.Process.User)
+	if err != nil {
+		return place, fmt.Errorf("clusters.%s.compute.user: the engine refuses to run as root, and there is no user %q; install the engine's package, or name another user: %w",
+			c.Name, c.Compute.Process.User, err)
+	}
+	uid, uidErr := strconv.Atoi(who.Uid)
+	gid, gidErr := strconv.Atoi(who.Gid)
+	place.UID, place.GID = uid, gid
+	return place, errors.Join(uidErr, gidErr)
+}
