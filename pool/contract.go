@@ -190,6 +190,9 @@ type Limits struct {
 	Reserved     int
 	Queue        bool // overflow: queue
 	QueueTimeout time.Duration
+
+	ReleaseAfter  time.Duration // a session idle this long gives up its backend; 0: never; or AtOnce
+	PinnedTimeout time.Duration // a pinned session idle this long is ended; 0: never
 }
 
 // Observer is told how long sessions were held; it must not block.

@@ -51,6 +51,7 @@ func (p *Pool) Anyone() bool {
 // since the others are waited for. On *cluster.Holdouts who could be parked
 // stays parked, and the others have what they had.
 func (p *Pool) Park(ctx context.Context) error {
+	p.closeSpares()
 	seats := p.backed()
 	slices.SortStableFunc(seats, func(a, b *Seat) int { return cmp.Compare(a.Phase(), b.Phase()) })
 	holdouts := make([]*cluster.Holdout, len(seats))
@@ -102,8 +103,27 @@ func whyPinned(s *Seat, err error) []string {
 	return []string{"unreadable"}
 }
 
+// BeforeOpening has f called whenever a new backend answers, before anybody
+// else may use it: what must be in place by then (a LISTEN hub) is put there.
+// An error of f fails the resume.
+func (p *Pool) BeforeOpening(f func(context.Context, cluster.Backend) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waking = append(p.waking, f)
+}
+
 // Waking is called when a new backend answers, before anybody else may use it.
-func (p *Pool) Waking(context.Context, cluster.Backend) error { return nil }
+func (p *Pool) Waking(ctx context.Context, b cluster.Backend) error {
+	p.mu.Lock()
+	waking := slices.Clone(p.waking)
+	p.mu.Unlock()
+	for _, f := range waking {
+		if err := f(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Resettle makes a capacity's ceiling the present one; who waits in the queue
 // and has room now is let in.
@@ -116,6 +136,7 @@ func (p *Pool) Resettle(c acu.Capacity) {
 
 // Lost tells every session that the engine of a generation died.
 func (p *Pool) Lost(generation uint64) {
+	p.closeSpares()
 	for _, s := range p.all() {
 		if p.seated(s) {
 			s.session.Lost(generation)

@@ -93,6 +93,7 @@ func (p *Pool) DrainAll(ctx context.Context) {
 	p.draining = true
 	p.sendAwayLocked(ErrDraining)
 	p.mu.Unlock()
+	p.closeSpares()
 	var draining sync.WaitGroup
 	for _, s := range p.all() {
 		draining.Go(func() { p.drainOne(ctx, s) })

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"serverlessproxy/acu"
+	"serverlessproxy/cluster"
 )
 
 var (
@@ -39,7 +40,7 @@ func (i *IDs) next() string { return "s-" + strconv.FormatUint(i.last.Add(1), 10
 
 // Pool is one cluster's occupants.
 type Pool struct {
-	cluster  string
+	name     string
 	waker    Waker
 	observer Observer
 	ids      *IDs
@@ -53,6 +54,10 @@ type Pool struct {
 	ordinary list.List // of *waiter
 	gone     int64     // the latest activity of those that left or were refused
 	draining bool
+	spares   list.List // of *spare, the oldest first
+	waking   []func(context.Context, cluster.Backend) error
+
+	atOnce atomic.Bool // Limits.ReleaseAtOnce, for those who ask often
 }
 
 // waiter is one in the queue. While it is in its line the pool may admit it or
@@ -67,7 +72,7 @@ type waiter struct {
 // New is an empty pool.
 func New(config Config) *Pool {
 	p := &Pool{
-		cluster:  config.Cluster,
+		name:     config.Cluster,
 		waker:    config.Waker,
 		observer: config.Observer,
 		ids:      cmp.Or(config.IDs, &IDs{}),
@@ -79,6 +84,7 @@ func New(config Config) *Pool {
 	if p.observer == nil {
 		p.observer = nobody{}
 	}
+	p.atOnce.Store(config.Limits.ReleaseAtOnce())
 	return p
 }
 
@@ -105,7 +111,7 @@ func (p *Pool) Join(ctx context.Context, claim Claim) (*Seat, error) {
 	p.mu.Unlock()
 
 	err := p.waitInLine(ctx, w, limit)
-	p.observer.Held(p.cluster, "queue", time.Since(now))
+	p.observer.Held(p.name, "queue", time.Since(now))
 	if err != nil {
 		return nil, err
 	}
@@ -208,6 +214,7 @@ func (p *Pool) Configure(limits Limits) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limits = limits
+	p.atOnce.Store(limits.ReleaseAtOnce())
 	p.admitLocked()
 }
 

@@ -49,6 +49,14 @@ func (s *Seat) ID() string { return s.id }
 // is Active then. The cluster is not stopped before this seat is parked or has
 // left. On an error the phase is what it was.
 func (s *Seat) Backend(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error) {
+	backend, err := s.admitted(ctx, trigger)
+	if err == nil {
+		s.pool.makeRoom()
+	}
+	return backend, err
+}
+
+func (s *Seat) admitted(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error) {
 	status := s.pool.waker.Status()
 	if backend := status.Backend; backend != (cluster.Backend{}) && s.pool.occupy(s, backend) {
 		return backend, nil
@@ -56,7 +64,7 @@ func (s *Seat) Backend(ctx context.Context, trigger cluster.Trigger) (cluster.Ba
 	before := Phase(s.phase.Swap(uint32(Held)))
 	began := time.Now()
 	backend, err := s.wait(ctx, trigger)
-	s.pool.observer.Held(s.pool.cluster, holdUp(status.State), time.Since(began))
+	s.pool.observer.Held(s.pool.name, holdUp(status.State), time.Since(began))
 	if err != nil {
 		s.phase.Store(uint32(before))
 	}

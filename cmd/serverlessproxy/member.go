@@ -65,7 +65,20 @@ func settingsOf(c *config.Cluster) cluster.Settings {
 
 func limitsOf(c *config.Cluster) pool.Limits {
 	return pool.Limits{Ceiling: c.Table.Ceiling, Reserved: c.Connections.Reserved,
-		Queue: c.Connections.Overflow == "queue", QueueTimeout: c.Connections.QueueTimeout}
+		Queue: c.Connections.Overflow == "queue", QueueTimeout: c.Connections.QueueTimeout,
+		ReleaseAfter: releaseAfter(c.Connections.ReleaseAfter), PinnedTimeout: max(c.Connections.PinnedTimeout, 0)}
+}
+
+// releaseAfter is the pool's word for the configuration's: there 0 means at
+// every safe point, and off never.
+func releaseAfter(configured time.Duration) time.Duration {
+	switch configured {
+	case config.Off:
+		return 0
+	case 0:
+		return pool.AtOnce
+	}
+	return configured
 }
 
 func (m *member) newTarget() *router.Target {
@@ -175,6 +188,11 @@ func (m *member) create(ctx context.Context) error {
 
 // run lives the cluster's life until ctx ends.
 func (m *member) run(ctx context.Context) {
+	sweeping, cancel := context.WithCancel(ctx)
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { m.pool.Run(sweeping) })
+	defer sweeper.Wait()
+	defer cancel()
 	if err := m.cluster.Run(ctx, m.pool); err != nil && !errors.Is(err, context.Canceled) {
 		m.log.Error("the cluster did not stop cleanly", "error", err)
 	}

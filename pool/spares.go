@@ -1,0 +1,152 @@
+package pool
+
+import (
+	"container/list"
+	"context"
+	"time"
+
+	"serverlessproxy/cluster"
+)
+
+// spareFor is how long a spare is kept for the next session that could use it.
+const spareFor = time.Minute
+
+// Spare is a backend that a session gave up while the engine runs: logged in
+// and reset, so that the next session of the same key may have it. The front
+// that gave it knows how to use it; until it is borrowed it is the pool's.
+type Spare interface {
+	// Close ends it, soon. It does not block.
+	Close()
+}
+
+// Grant is what a session gets to work with: a spare of the key that it asked
+// for, or, without one, where to dial.
+type Grant struct {
+	Backend cluster.Backend
+	Spare   Spare // nil: dial Backend. It may have died meanwhile: then dial too
+}
+
+// spare is one that is kept.
+type spare struct {
+	Spare
+	key        string
+	generation uint64
+	at         *list.Element // in Pool.spares, oldest first
+	expiry     *time.Timer
+}
+
+// Borrow is Backend for a session that could use another's spare: those with
+// the same key, which holds whatever tells two backends apart (user, database,
+// start-up options).
+func (s *Seat) Borrow(ctx context.Context, trigger cluster.Trigger, key string) (Grant, error) {
+	backend, err := s.admitted(ctx, trigger)
+	if err != nil {
+		return Grant{}, err
+	}
+	found := s.pool.takeSpare(key, backend.Generation)
+	if found == nil {
+		s.pool.makeRoom()
+	}
+	return Grant{backend, found}, nil
+}
+
+// GiveUp says that the session has no backend any more: its phase is Parked.
+// What it had is kept for others, if it is still of use: reset is nil where
+// the backend is closed.
+func (s *Seat) GiveUp(key string, generation uint64, reset Spare) {
+	s.Set(Parked)
+	if reset != nil {
+		s.pool.keepSpare(&spare{Spare: reset, key: key, generation: generation})
+	}
+}
+
+// takeSpare is the youngest of the key: its caches are warmest.
+func (p *Pool) takeSpare(key string, generation uint64) Spare {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for e := p.spares.Back(); e != nil; e = e.Prev() {
+		if s := e.Value.(*spare); s.key == key && s.generation == generation {
+			p.forgetLocked(s)
+			return s.Spare
+		}
+	}
+	return nil
+}
+
+func (p *Pool) keepSpare(s *spare) {
+	p.mu.Lock()
+	serves := !p.draining && p.waker.Status().Backend.Generation == s.generation
+	if serves {
+		s.at = p.spares.PushBack(s)
+		s.expiry = time.AfterFunc(spareFor, func() { p.expire(s) })
+	}
+	p.mu.Unlock()
+	if !serves {
+		s.Close()
+	}
+}
+
+func (p *Pool) expire(s *spare) {
+	p.mu.Lock()
+	kept := s.at != nil
+	p.forgetLocked(s)
+	p.mu.Unlock()
+	if kept {
+		s.Close()
+	}
+}
+
+func (p *Pool) forgetLocked(s *spare) {
+	if s.at == nil {
+		return
+	}
+	p.spares.Remove(s.at)
+	s.at = nil
+	s.expiry.Stop()
+}
+
+// closeSpares ends all of them: the engine stops, or is gone.
+func (p *Pool) closeSpares() {
+	p.mu.Lock()
+	var all []*spare
+	for p.spares.Len() > 0 {
+		s := p.spares.Front().Value.(*spare)
+		p.forgetLocked(s)
+		all = append(all, s)
+	}
+	p.mu.Unlock()
+	for _, s := range all {
+		s.Close()
+	}
+}
+
+// makeRoom ends the oldest spare if the engine admits no more backends beside
+// those that are in use: a session that asks comes before one that may.
+func (p *Pool) makeRoom() {
+	p.mu.Lock()
+	var oldest *spare
+	if p.backedLocked()+p.spares.Len() > p.ceilingLocked()+p.limits.Reserved && p.spares.Len() > 0 {
+		oldest = p.spares.Front().Value.(*spare)
+		p.forgetLocked(oldest)
+	}
+	p.mu.Unlock()
+	if oldest != nil {
+		oldest.Close()
+	}
+}
+
+func (p *Pool) backedLocked() (n int) {
+	for _, s := range p.seats {
+		if s.backed.Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// Spares is how many backends wait for a session.
+func (p *Pool) Spares() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spares.Len()
+}
