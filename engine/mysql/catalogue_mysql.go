@@ -55,6 +55,7 @@ func fillFromMySQL(book *credential.Book, tables []table, of scope) error {
 		if err != nil {
 			return fmt.Errorf("read account %s@%s: %w", row["user"], row["host"], err)
 		}
+		account.CIDR = cidr(book.ServerVersion)
 		name := row["user"] + "@" + row["host"]
 		account.Superuser = account.Superuser || admins[name]
 		if !withRoles[name] && settings["mandatory_roles"] == "" && !opensSchemas(row) {
@@ -64,6 +65,12 @@ func fillFromMySQL(book *credential.Book, tables []table, of scope) error {
 	}
 	credential.SortAccounts(book.Accounts)
 	return nil
+}
+
+// cidr tells whether a server takes 10.0.0.0/8 for a network.
+func cidr(serverVersion string) bool {
+	v, ok := parseVersion(serverVersion)
+	return ok && !v.before(Version{8, 0, 23})
 }
 
 func accountsIn(rows table) map[string]bool {

@@ -32,6 +32,7 @@ type control struct {
 	greeting credential.Greeting
 	flavor   *Flavor
 	version  Version
+	sighted  bool // it may see every schema; asked by Source
 }
 
 // dial logs in, and keeps what the server said first.

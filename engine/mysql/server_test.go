@@ -178,6 +178,7 @@ func TestMariaDB(t *testing.T) {
 	each("many at once", (*server).testMany)
 	each("settle", (*server).testSettle)
 	each("denied", (*server).testDenied)
+	each("over TCP", (*server).testRemote)
 	each("locked out", (*server).testLockedOut)
 	each("killed", (*server).testKilled)
 	each("versions", (*server).testExisting)

@@ -162,7 +162,7 @@ func (s *Source) readOnce(ctx context.Context, of scope) (*credential.Book, erro
 		s.conn = nil
 		return nil, fmt.Errorf("read users: %w: %w", credential.ErrUnavailable, err)
 	case isDenied(said.Code):
-		return nil, fmt.Errorf("read users: %w (%s); grant it SELECT ON mysql.*", ErrNoVerifiers, said.Message)
+		return nil, fmt.Errorf("read users: %w (%s); grant it SELECT ON mysql.* and SHOW DATABASES ON *.*", ErrNoVerifiers, said.Message)
 	default:
 		return nil, fmt.Errorf("read users: %w", err)
 	}
@@ -181,16 +181,36 @@ func (s *Source) dial(ctx context.Context) (*control, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", credential.ErrUnavailable, err)
 	}
-	warning, err := conn.flavor.admit(conn.version)
-	if err != nil {
+	if err := s.acquaint(ctx, conn); err != nil {
 		conn.quit()
 		return nil, err
+	}
+	return conn, nil
+}
+
+// acquaint finds out what a new connection can be asked for.
+func (s *Source) acquaint(ctx context.Context, conn *control) error {
+	warning, err := conn.flavor.admit(conn.version)
+	if err != nil {
+		return err
 	}
 	if warning != "" {
 		s.config.Log.Warn(warning, "server", s.config.Address)
 	}
-	return conn, nil
+	tables, err := conn.ask(ctx, []string{seesSchemas})
+	if err != nil {
+		return fmt.Errorf("ask for the service account's privileges: %w", err)
+	}
+	conn.sighted = len(tables[0]) > 0
+	if !conn.sighted {
+		s.config.Log.Warn("the service account does not see every schema, so that an unknown one is refused by the server only; grant it SHOW DATABASES ON *.*", "server", s.config.Address)
+	}
+	return nil
 }
+
+// seesSchemas has a row if this account sees every schema.
+const seesSchemas = "SELECT 1 FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'SHOW DATABASES'" +
+	" AND GRANTEE = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')"
 
 func isDenied(code uint16) bool {
 	switch code {
@@ -253,5 +273,11 @@ func (c *control) book(ctx context.Context, of scope) (*credential.Book, error) 
 	}
 	greeting := c.greeting
 	book := &credential.Book{ServerVersion: greeting.ServerVersion, Taken: time.Now(), Greeting: &greeting}
-	return book, c.flavor.catalogue.fill(book, tables, of)
+	if err := c.flavor.catalogue.fill(book, tables, of); err != nil {
+		return nil, err
+	}
+	if !c.sighted {
+		book.Databases = nil // an absent one may be a hidden one
+	}
+	return book, nil
 }
