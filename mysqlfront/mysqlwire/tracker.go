@@ -14,6 +14,9 @@ type Config struct {
 	// StopStray makes a packet that the backend sends unasked a stop: it is
 	// left over. (It passes otherwise, as an engine's farewell should.)
 	StopStray bool
+	// Renumber gives the packets of a local file the numbers that the backend
+	// expects. Behind compression clients number them otherwise.
+	Renumber bool
 	// MaxPayload is the longest payload that a client may send, in all its
 	// packets; 0 stands for a little more than any engine takes (1 GiB).
 	MaxPayload int64
@@ -71,6 +74,7 @@ type Tracker struct {
 	columns     uint32 // a prepared statement's, whose definitions come after its parameters'
 	bare        bool   // a prepared statement's definitions are left out
 	file        bool   // the client sends a local file
+	fileNext    byte   // the number of the file's next packet
 	outParams   bool   // the result under way has a procedure's OUT parameters
 	passNext    bool
 	replica     bool // asked for a stream of the binary log, or registered to

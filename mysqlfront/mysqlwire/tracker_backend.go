@@ -88,6 +88,7 @@ func (t *Tracker) answer(rest []byte) int {
 		if !t.judge(payload, length) {
 			return 0
 		}
+		t.fileNext = rest[HeaderSize-1] + 1
 	}
 	return t.backend.take(rest, length)
 }

@@ -41,6 +41,10 @@ func (t *Tracker) FromClient(b []byte) (n int, stopped bool) {
 		}
 		length, _ := Header(rest)
 		payload := rest[HeaderSize:min(len(rest), HeaderSize+length)]
+		if t.file && t.config.Renumber {
+			rest[HeaderSize-1] = t.fileNext
+			t.fileNext++
+		}
 		switch t.packet(payload, length) {
 		case wait:
 			return n, false
