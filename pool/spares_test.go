@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,24 +139,36 @@ func TestSweep(t *testing.T) {
 		if got := idle.seat.Phase(); got != Parked {
 			t.Errorf("the idle one is %v", got)
 		}
-		if got := busy.seat.Phase(); got != Active || busy.parked > 0 {
-			t.Errorf("the busy one is %v, asked %d times", got, busy.parked)
+		if got := busy.seat.Phase(); got != Active || busy.asked() > 0 {
+			t.Errorf("the busy one is %v, asked %d times", got, busy.asked())
 		}
-		if pinned.parked != 2 {
-			t.Errorf("the pinned one was asked %d times, want a second time a second later", pinned.parked)
+		if pinned.asked() != 2 {
+			t.Errorf("the pinned one was asked %d times, want a second time a second later", pinned.asked())
 		}
 		rest(4 * time.Second)
-		if pinned.parked != 3 {
-			t.Errorf("the pinned one was asked %d times in 10 s", pinned.parked)
+		if pinned.asked() != 3 {
+			t.Errorf("the pinned one was asked %d times in 10 s", pinned.asked())
 		}
-		if len(pinned.closed) > 0 {
+		if len(pinned.endings()) > 0 {
 			t.Error("ended too early")
 		}
 		rest(12 * time.Second)
-		if len(pinned.closed) == 0 || pinned.closed[0] != PinnedTimeout {
-			t.Errorf("the pinned one was told %v", pinned.closed)
+		if len(pinned.endings()) == 0 || pinned.endings()[0] != PinnedTimeout {
+			t.Errorf("the pinned one was told %v", pinned.endings())
 		}
 		cancel()
 		<-ended
 	})
+}
+
+func (g *guest) asked() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.parked
+}
+
+func (g *guest) endings() []Reason {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.closed)
 }
