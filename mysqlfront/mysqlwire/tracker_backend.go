@@ -85,10 +85,13 @@ func (t *Tracker) answer(rest []byte) int {
 	length, _ := Header(rest)
 	if !t.backend.continued {
 		payload := rest[HeaderSize:min(len(rest), HeaderSize+length)]
+		before := t.file
 		if !t.judge(payload, length) {
 			return 0
 		}
-		t.fileNext = rest[HeaderSize-1] + 1
+		if t.file && !before {
+			t.fileNext = rest[HeaderSize-1] + 1
+		}
 	}
 	return t.backend.take(rest, length)
 }

@@ -43,7 +43,7 @@ func FuzzTracker(f *testing.F) {
 		}
 		config := Config{
 			Capabilities: Capabilities(binary.LittleEndian.Uint64(input)),
-			StopReset:    input[8]&0x80 != 0, StopStray: input[8]&0x40 != 0,
+			StopReset:    input[8]&0x80 != 0, StopStray: input[8]&0x40 != 0, Renumber: input[8]&0x40 != 0,
 			TextLimit: 100, TextTotal: 200, MaxPayload: 1 << 25,
 		}
 		size := 1 + int(input[8]&0x3f)

@@ -342,6 +342,26 @@ func TestCommandsBehindALocalFileAreTheFile(t *testing.T) {
 	wantFacts(t, r, "after the file", facts{Queries: 1, Transactions: 1})
 }
 
+func TestALocalFileIsNumberedAnew(t *testing.T) {
+	config := plain()
+	config.Renumber = true
+	r := newReplay(config)
+	r.fromClient(query("SELECT 1; LOAD DATA LOCAL INFILE 'x' INTO TABLE t"))
+	more := AppendEOF(nil, 2|mysql.SERVER_MORE_RESULTS_EXISTS, 0)
+	r.fromBackend(join(packet(1, 1), packet(2, []byte("\x03def...")...), packet(3, more...), packet(4, 1, '1'), packet(5, more...), packet(6, LocalFileHeader, 'x')))
+	r.sent = nil
+	pieces(join(packet(2, 'a'), packet(3, 'b'), packet(3)), 2, func(b []byte) { r.fromClient(b) })
+	if want := join(packet(7, 'a'), packet(8, 'b'), packet(9)); !bytes.Equal(r.sent, want) {
+		t.Errorf("sent % x\nwant % x", r.sent, want)
+	}
+	r.fromBackend(okPacket)
+	r.sent = nil
+	r.fromClient(command(mysql.COM_PING))
+	if !bytes.Equal(r.sent, command(mysql.COM_PING)) {
+		t.Errorf("the next command: % x", r.sent)
+	}
+}
+
 func TestTextsAreBounded(t *testing.T) {
 	config := plain()
 	config.TextLimit, config.TextTotal = 100, 250
