@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -167,7 +168,11 @@ func (v *visitor) authenticate(ctx context.Context) (*session, error) {
 func (v *visitor) refuse(ctx context.Context, err error) {
 	answer := tell(err)
 	v.count(err, answer)
-	v.front.Log.Debug("refused a client", "address", v.address.String(), "user", v.user, "error", err)
+	level := slog.LevelDebug
+	if errors.Is(err, errUsers) {
+		level = slog.LevelWarn // nothing is wrong with that client
+	}
+	v.front.Log.Log(ctx, level, "refused a client", "address", v.address.String(), "user", v.user, "error", err)
 	if answer != nil && answer.code == "28P01" {
 		v.slowDown(ctx)
 	}

@@ -15,14 +15,13 @@ type clientMessage struct {
 }
 
 type modelServer struct {
-	skipping  bool // an error in a batch: until Sync
-	extended  bool // extended messages since the last Sync
-	copying   bool
-	inBatch   bool // the COPY is an Execute's
-	status    byte
-	dead      bool
-	out       []byte // message types; a ReadyForQuery as its status in lower case
-	truncated bool
+	skipping bool // an error in a batch: until Sync
+	extended bool // extended messages since the last Sync
+	copying  bool
+	inBatch  bool // the COPY is an Execute's
+	status   byte
+	dead     bool
+	out      []byte // message types; a ReadyForQuery as its status in lower case
 }
 
 func (m *modelServer) emit(kinds ...byte) { m.out = append(m.out, kinds...) }

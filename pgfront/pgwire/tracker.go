@@ -52,13 +52,13 @@ func (s *stream) skip(b []byte) int {
 	return n
 }
 
-// pass ends a message that ends at end, perhaps beyond b.
-func (s *stream) pass(b []byte, end int) (at int, whole bool) {
+// pass goes to the end of a message, or as far as b goes.
+func (s *stream) pass(b []byte, end int) (at int) {
 	if end <= len(b) {
-		return end, true
+		return end
 	}
 	s.left = end - len(b)
-	return len(b), false
+	return len(b)
 }
 
 // Remap makes notifications that the backend sent itself carry the process id
@@ -76,11 +76,11 @@ func (t *Tracker) FromClient(b []byte) (n int, stop bool) {
 			t.violation = err
 			return at, true
 		}
-		at, _ = t.client.pass(b, at+1+length)
 		if kind == Terminate {
 			t.ended = true
-			return at, true
+			return at + headerSize, true
 		}
+		at = t.client.pass(b, at+1+length)
 		t.request(kind)
 	}
 	return at, false
@@ -167,7 +167,7 @@ func (t *Tracker) FromServer(b []byte) (n int, stop bool) {
 		default:
 			t.response(kind)
 		}
-		at, _ = t.server.pass(b, at+1+length)
+		at = t.server.pass(b, at+1+length)
 	}
 	return at, false
 }
