@@ -2,8 +2,8 @@
 // page, and the client that the commands use.
 //
 // It owns the shapes of the API and who may call what: reading is open,
-// whatever changes something or shows clients' data needs the token, unless it
-// comes over the socket in the state directory. It never knows an engine or a
+// whatever changes something needs the token, unless it comes over the socket
+// in the state directory. It never knows an engine or a
 // wire protocol, and asking it wakes nobody. Its one lock counts followers of
 // events and is never held while anything is called.
 package admin

@@ -42,7 +42,6 @@ func TestRefusals(t *testing.T) {
 		"wrong token":           {"POST", "/v1/clusters/shop/pause", "", []func(*http.Request){header("Authorization", "Bearer a-tokem")}, 401, "unauthorized"},
 		"empty token":           {"POST", "/v1/clusters/shop/pause", "", []func(*http.Request){header("Authorization", "Bearer ")}, 401, "unauthorized"},
 		"wrong scheme":          {"POST", "/v1/clusters/shop/pause", "", []func(*http.Request){header("Authorization", "Basic "+testToken)}, 401, "unauthorized"},
-		"sessions":              {"GET", "/v1/clusters/shop/sessions", "", nil, 401, "unauthorized"},
 		"unknown host":          {"POST", "/v1/clusters/shop/pause", "", []func(*http.Request){withToken, host("evil.example:9630")}, 403, "forbidden"},
 		"other site":            {"POST", "/v1/clusters/shop/pause", "", []func(*http.Request){withToken, header("Sec-Fetch-Site", "cross-site")}, 403, "forbidden"},
 		"other origin":          {"POST", "/v1/clusters/shop/pause", "", []func(*http.Request){withToken, header("Origin", "http://evil.example")}, 403, "forbidden"},

@@ -118,7 +118,7 @@ func TestClient(t *testing.T) {
 	t.Run("stranger", func(t *testing.T) {
 		c := client(t, tcp, "")
 		var told *Error
-		if _, err := c.Sessions(ctx, "shop"); !errors.As(err, &told) || told.Code != "unauthorized" {
+		if err := c.Kill(ctx, "s-1"); !errors.As(err, &told) || told.Code != "unauthorized" {
 			t.Errorf("%v", err)
 		}
 		if one, err := c.Cluster(ctx, "shop"); err != nil || one.LastError != "it failed" {

@@ -123,8 +123,10 @@ func (c *Cluster) fail(err error) {
 	c.write()
 }
 
-// bury sees to what is to be done when the engine ended unasked: it is started
-// again at once if anybody is there or it never pauses.
+// bury sees to what is to be done when the engine ended unasked. It is started
+// again at once, even if nobody is there: only a running engine can tell who
+// its users are by now, and the copy that answers for a paused one is made
+// when it is paused. One that keeps ending waits until somebody needs it.
 func (c *Cluster) bury(ctx context.Context) {
 	now := time.Now()
 	generation := c.Status().Backend.Generation
@@ -142,13 +144,13 @@ func (c *Cluster) bury(ctx context.Context) {
 	c.log.Error("the engine ended unexpectedly", "after", now.Sub(c.since).Round(time.Millisecond))
 	c.tell(engineEnded, fmt.Sprintf("it had been available for %v", now.Sub(c.since).Round(time.Second)))
 
-	waiting, _, _ := c.lobby.present()
-	switch needed := waiting > 0 || c.occupants.Anyone() || !c.pausesItself(); {
-	case !needed:
-		c.sleep(asPaused)
-	case delay == 0:
+	if delay == 0 {
 		c.resume(ctx, OnCrash)
 		return
+	}
+	waiting, _, _ := c.lobby.present()
+	if needed := waiting > 0 || c.occupants.Anyone() || !c.pausesItself(); !needed {
+		c.sleep(asPaused)
 	}
 	c.write()
 }

@@ -29,13 +29,17 @@ func (c *Cluster) awake(ctx context.Context) {
 		c.adopt(ctx)
 		return
 	}
+	crashed := !c.meter.since.IsZero()
 	c.meter = meter{total: c.meter.total} // what ran ended at a time that nobody knows
-	if !c.pausesItself() {
+	switch {
+	case crashed: // as in bury: the copy of its users may be old
+		c.resume(ctx, OnCrash)
+	case !c.pausesItself():
 		c.resume(ctx, AtStart)
-		return
+	default:
+		c.sleep(asPaused)
+		c.write()
 	}
-	c.sleep(asPaused)
-	c.write()
 }
 
 // stillRunning asks for an engine that outlived an earlier run of the proxy.
