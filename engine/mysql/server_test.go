@@ -180,6 +180,7 @@ func TestMariaDB(t *testing.T) {
 	each("denied", (*server).testDenied)
 	each("over TCP", (*server).testRemote)
 	each("locked out", (*server).testLockedOut)
+	each("adopted", (*server).testAdopted)
 	each("killed", (*server).testKilled)
 	each("versions", (*server).testExisting)
 	each("no parameter of its own", (*server).testBadParameter)
@@ -462,6 +463,27 @@ func (s *server) testLockedOut(t *testing.T) {
 	s.book("app", "my_app") // over a new connection
 	if a := accountOf(s.book("root", ""), "root", "localhost"); !strings.HasPrefix(string(a.Methods[0].Verifier), "*") {
 		t.Error("root's password is lost")
+	}
+}
+
+// A server that outlived its proxy is known again, and knows the control
+// account that it was started with.
+func (s *server) testAdopted(t *testing.T) {
+	pid := s.engine.PID(s.place)
+	later := process.New(process.Config{Name: "test", Engine: New(Config{Log: quiet}), Place: s.place, Log: quiet})
+	if running, err := later.Running(t.Context()); err != nil || !running {
+		t.Fatal(running, err)
+	}
+	if _, err := later.Start(t.Context(), size); err != nil {
+		t.Fatal(err)
+	}
+	if now := s.engine.PID(s.place); now != pid {
+		t.Errorf("another process: %d, %d", pid, now)
+	}
+	source := New(Config{Log: quiet}).Source(s.place)
+	defer source.Close()
+	if _, err := source.Book(t.Context(), "app", ""); err != nil {
+		t.Error(err)
 	}
 }
 
