@@ -95,8 +95,7 @@ func (c caller) enter(ctx context.Context, b *backend) ([]byte, error) {
 			return nil, err
 		}
 	}
-	private := b.private()
-	talk := &proof{packets: p, secrets: c.secrets, private: private, plugin: b.plugin, salt: b.salt[:]}
+	talk := b.proof(p, c.secrets)
 	response.Plugin, response.Auth = talk.plugin, talk.first()
 	if err := p.write(mysqlwire.AppendResponse(nil, response)); err != nil {
 		return nil, fmt.Errorf("log in to engine: %w", err)
@@ -161,13 +160,11 @@ func (b *backend) encrypt(ctx context.Context, p *packets, r mysqlwire.Response,
 	return nil
 }
 
-// private tells whether nobody can listen to the connection.
-func (b *backend) private() bool {
-	switch b.conn.(type) {
-	case *net.UnixConn, *tls.Conn:
-		return true
-	}
-	return false
+// proof is our side of an authentication on this connection.
+func (b *backend) proof(p *packets, with secrets) *proof {
+	_, local := b.conn.(*net.UnixConn)
+	_, encrypted := b.conn.(*tls.Conn)
+	return &proof{packets: p, secrets: with, private: local || encrypted, encrypted: encrypted, plugin: b.plugin, salt: b.salt[:]}
 }
 
 // again authenticates a backend as another user, by COM_CHANGE_USER.
@@ -176,7 +173,7 @@ func (c caller) again(ctx context.Context, b *backend) ([]byte, error) {
 	defer cancel()
 	defer guard(ctx, b.conn)()
 	p := &packets{conn: b.conn}
-	talk := &proof{packets: p, secrets: c.secrets, private: b.private(), plugin: b.plugin, salt: b.salt[:]}
+	talk := b.proof(p, c.secrets)
 	change := mysqlwire.ChangeUser{
 		User:       c.hello.User,
 		Auth:       talk.first(),
@@ -196,13 +193,13 @@ func (c caller) again(ctx context.Context, b *backend) ([]byte, error) {
 	return ok, nil
 }
 
-// command sends a command of one byte and waits for its OK.
-func (b *backend) command(ctx context.Context, command byte) ([]byte, error) {
+// command sends a command and waits for its OK.
+func (b *backend) command(ctx context.Context, payload ...byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginLasts)
 	defer cancel()
 	defer guard(ctx, b.conn)()
 	p := &packets{conn: b.conn}
-	if err := p.write([]byte{command}); err != nil {
+	if err := p.write(payload); err != nil {
 		return nil, err
 	}
 	return p.readAnswer(maxLoginPacket)

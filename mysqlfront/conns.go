@@ -65,7 +65,11 @@ type halfCloser interface{ CloseWrite() error }
 // close while bytes are unread would have the peer lose it.
 func closeGently(conn net.Conn) {
 	defer conn.Close()
-	half, ok := conn.(halfCloser)
+	end := conn
+	if packed, ok := end.(*mysqlwire.Compressed); ok {
+		end = packed.NetConn()
+	}
+	half, ok := end.(halfCloser)
 	if !ok || half.CloseWrite() != nil {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 
 // What is never offered: these change the bytes in ways that are not spoken
 // here, or concern the login alone.
-const notServed = mysqlwire.Capabilities(mysql.CLIENT_COMPRESS|mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM|mysql.CLIENT_SSL|clientMultiFactor) | mysqlwire.MariaDBComMulti
+const notServed = mysqlwire.Capabilities(mysql.CLIENT_SSL|clientMultiFactor) | mysqlwire.MariaDBComMulti
 
 // clientMultiFactor is MULTI_FACTOR_AUTHENTICATION.
 const clientMultiFactor = 1 << 28
@@ -24,6 +24,8 @@ const (
 	flagSSL       = mysqlwire.Capabilities(mysql.CLIENT_SSL)
 	flagWithDB    = mysqlwire.Capabilities(mysql.CLIENT_CONNECT_WITH_DB)
 	flagLongProof = mysqlwire.Capabilities(mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
+	flagCompress  = mysqlwire.Capabilities(mysql.CLIENT_COMPRESS)
+	flagZstd      = mysqlwire.Capabilities(mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM)
 	flagMySQL     = mysqlwire.Capabilities(mysql.CLIENT_LONG_PASSWORD)
 )
 

@@ -85,6 +85,24 @@ func (s *session) strike(payload []byte, seq byte) ([]byte, error) {
 	return answer[:n], nil
 }
 
+// strikeDown has the engine end what it runs for the session, as an operator's
+// KILL would: as the same user, over another connection.
+func (s *session) strikeDown(b *backend) {
+	ctx, cancel := context.WithTimeout(s.front.ctx, killLasts)
+	defer cancel()
+	c := s.caller()
+	c.hello.Database = ""
+	other, _, err := c.reach(ctx, b.at)
+	if err == nil {
+		order := binary.LittleEndian.AppendUint32([]byte{mysql.COM_PROCESS_KILL}, b.id)
+		_, err = other.command(ctx, order...)
+		other.quit()
+	}
+	if err != nil {
+		s.front.Log.Warn("the engine goes on with what a killed session asked for", "session", s.seat.ID(), "error", err)
+	}
+}
+
 // killOrder is a KILL of a connection.
 type killOrder struct {
 	id    uint64

@@ -279,6 +279,9 @@ func (s *session) dismiss() {
 	s.backend = nil
 	s.setEngineID(0)
 	if s.scanner.Busy() {
+		if errors.Is(context.Cause(s.ctx), errKilled) {
+			s.strikeDown(b)
+		}
 		b.abandon(s.ctx)
 		return
 	}

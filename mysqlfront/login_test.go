@@ -2,12 +2,14 @@ package mysqlfront_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/pingcap/tidb/pkg/parser/auth"
 
 	"serverlessproxy/credential"
@@ -129,6 +131,40 @@ func TestCachingSHA2(t *testing.T) {
 
 func newCachingVerifier(password string) credential.Secret {
 	return credential.Secret(hashPassword(password))
+}
+
+// TestServerName: the host name that a client connects to, told by TLS, names
+// the cluster, or an instance that nobody may connect to.
+func TestServerName(t *testing.T) {
+	h := build(t, func(_ *mysqlfront.Config, _ *router.Target, l *router.Listener) { l.Cluster = "" })
+	h.cluster.Sleep()
+	for host, want := range map[string]string{
+		"my-1.x1.db.example":              "Error 1130 (HY000): this address is an instance's; connect to the cluster endpoint my.cluster-x1.db.example",
+		"my.cluster-ro-x1.db.example":     "Error 1130",
+		"other.cluster-x2.db.example":     "Error 1049 (42000): Unknown cluster",
+		"my.cluster-custom-x1.db.example": "Error 1130",
+	} {
+		h.fails("app:pw", "app", "tls="+towards(t, host), want)
+	}
+	h.fails("app:pw", "app", "", "Error 1049 (42000): Unknown cluster")
+	if n := h.cluster.Woken(); n != 0 {
+		t.Errorf("woke the cluster %d times", n)
+	}
+	h.serve()
+	for _, options := range []string{"tls=" + towards(t, "my.cluster-x1.db.example"), "connectionAttributes=endpoint:my", "connectionAttributes=endpoint:my.cluster-x1.db.example"} {
+		if err := h.open("app:pw", "app", options).Ping(); err != nil {
+			t.Errorf("%s: %v", options, err)
+		}
+	}
+}
+
+// towards makes the driver connect to a host of that name.
+func towards(t *testing.T, host string) string {
+	name := "towards-" + host
+	if err := mysql.RegisterTLSConfig(name, &tls.Config{ServerName: host, InsecureSkipVerify: true}); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // TestRequireTLS turns plain connections away.

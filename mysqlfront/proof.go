@@ -29,10 +29,12 @@ func secretsOf(who identity, configured map[string]credential.Secret) secrets {
 type proof struct {
 	packets *packets
 	secrets secrets
-	private bool // nobody can listen to the connection
-	plugin  string
-	salt    []byte
-	lacking string // a plugin for which we had nothing
+	// private tells that nobody can listen to the connection, and encrypted
+	// that it is so by TLS.
+	private, encrypted bool
+	plugin             string
+	salt               []byte
+	lacking            string // a plugin for which we had nothing
 }
 
 // mostPackets bounds an authentication.
@@ -112,8 +114,8 @@ func (p *proof) answer() ([]byte, error) {
 	switch p.plugin {
 	case mysqlwire.CachingSHA2:
 		return mysqlwire.SHA2Proof(password, p.salt), nil
-	case mysqlwire.SHA256Password:
-		if p.private || password == "" {
+	case mysqlwire.SHA256Password: // which trusts TLS, and no Unix socket
+		if p.encrypted || password == "" {
 			return zeroEnded(password), nil
 		}
 		return []byte{mysqlwire.SHA256KeyWanted}, nil

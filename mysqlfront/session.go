@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
-
 	"serverlessproxy/cluster"
 	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
@@ -29,8 +27,9 @@ type session struct {
 	salt    [mysqlwire.SaltSize]byte // of the greeting
 	secure  bool
 
-	ctx    context.Context // ends when the session must
-	cancel context.CancelCauseFunc
+	compressed bool            // the client's side is
+	ctx        context.Context // ends when the session must
+	cancel     context.CancelCauseFunc
 
 	seat    *pool.Seat
 	who     identity           // changed under mu
@@ -58,18 +57,19 @@ type session struct {
 // newSession is the session of a client that has proved who it is.
 func newSession(v *visitor, who identity) *session {
 	s := &session{
-		front:   v.front,
-		id:      v.id,
-		target:  v.target,
-		address: v.address,
-		local:   v.conn.LocalAddr(),
-		door:    v.door(),
-		salt:    v.greeting.Salt,
-		secure:  v.secure(),
-		who:     who,
-		hello:   v.hello(who),
-		client:  v.packets.conn,
-		done:    make(chan struct{}),
+		front:      v.front,
+		id:         v.id,
+		target:     v.target,
+		address:    v.address,
+		local:      v.conn.LocalAddr(),
+		door:       v.door(),
+		salt:       v.greeting.Salt,
+		secure:     v.secure(),
+		compressed: v.compression() != nil,
+		who:        who,
+		hello:      v.hello(who),
+		client:     v.packets.conn,
+		done:       make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(v.front.ctx)
 	v.front.register(s)
@@ -93,8 +93,8 @@ func (s *session) open(ctx context.Context, v *visitor) error {
 	if err != nil {
 		return gone(err)
 	}
-	if v.response.Capabilities.Has(mysql.CLIENT_COMPRESS) {
-		s.client = compressed(s.client)
+	if algorithm := v.compression(); algorithm != nil {
+		s.client = mysqlwire.NewCompressed(s.client, algorithm)
 	}
 	s.lend(nil, nil)
 	return nil
@@ -137,7 +137,7 @@ func because(ctx context.Context, err error) error {
 // sit takes a seat.
 func (s *session) sit(seat *pool.Seat) {
 	s.scanner = &scanner{
-		Tracker: mysqlwire.NewTracker(mysqlwire.Config{Capabilities: s.hello.Capabilities}),
+		Tracker: mysqlwire.NewTracker(mysqlwire.Config{Capabilities: s.hello.Capabilities, Renumber: s.compressed}),
 		seat:    seat,
 		tally:   s.target.Tally,
 		phase:   pool.Active,
@@ -260,5 +260,3 @@ func (s *session) leave() {
 	s.cancel(nil)
 	close(s.done)
 }
-
-func compressed(c net.Conn) net.Conn { return c }

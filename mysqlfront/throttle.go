@@ -47,7 +47,8 @@ func (t *throttle) failed(address net.Addr, now time.Time) time.Duration {
 	return delay(f.count)
 }
 
-// makeRoom drops what is old and, where that is not enough, anything.
+// makeRoom drops what is old and, where that is not enough, half of all: by
+// chance, so that it is seldom done.
 func (t *throttle) makeRoom(now time.Time) {
 	if len(t.recent) < knownAddresses {
 		return
@@ -58,7 +59,7 @@ func (t *throttle) makeRoom(now time.Time) {
 		}
 	}
 	for host := range t.recent {
-		if len(t.recent) < knownAddresses {
+		if len(t.recent) <= knownAddresses/2 {
 			return
 		}
 		delete(t.recent, host)

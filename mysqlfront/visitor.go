@@ -288,10 +288,22 @@ func (v *visitor) count(err error) {
 // hello is what the client's backends are told at login.
 func (v *visitor) hello(who identity) mysqlwire.Response {
 	h := v.response
-	h.Capabilities &^= mysqlwire.Capabilities(mysql.CLIENT_SSL | mysql.CLIENT_COMPRESS | mysql.CLIENT_CONNECT_WITH_DB)
+	h.Capabilities &^= flagSSL | flagCompress | flagZstd | flagWithDB
 	h.User, h.Database, h.Auth, h.Plugin = who.user, who.database, nil, ""
 	h.Attributes = withoutOwn(h.Attributes)
 	return h
+}
+
+// compression is what the client's side is compressed by after the login, nil
+// for nothing.
+func (v *visitor) compression() mysqlwire.Algorithm {
+	switch {
+	case v.response.Capabilities.Has(mysql.CLIENT_COMPRESS):
+		return mysqlwire.Zlib
+	case v.response.Capabilities.Has(mysql.CLIENT_ZSTD_COMPRESSION_ALGORITHM):
+		return mysqlwire.Zstd
+	}
+	return nil
 }
 
 // withoutOwn are the attributes that are meant for the engine.
