@@ -26,7 +26,7 @@ func TestStartSaysWhyNot(t *testing.T) {
 		{"bad value", engine(map[string]string{"wal_level": "nonsense"}), nil, process.ErrEnded, `invalid value for parameter "wal_level": "nonsense"`},
 		{"unknown parameter", engine(map[string]string{"wall_level": "replica"}), nil, process.ErrEnded, `unrecognized configuration parameter "wall_level"`},
 		{"damaged data", engine(nil), func(t *testing.T) { hide(t, at.Data+"/db/global/pg_control") }, process.ErrEnded, "could not find the database system"},
-		{"other version", engine(nil), func(t *testing.T) { replace(t, at.Data+"/db/PG_VERSION", "13\n") }, postgres.ErrOtherVersion, "install postgresql-13"},
+		{"other version", engine(nil), func(t *testing.T) { replace(t, at.Data+"/db/PG_VERSION", "99\n") }, postgres.ErrOtherVersion, "install postgresql-99"},
 		{"deprecated version", engine(nil), func(t *testing.T) { replace(t, at.Data+"/db/PG_VERSION", "9.6\n") }, postgres.ErrDeprecated, "first upgrade it"},
 		{"no version", engine(nil), func(t *testing.T) { hide(t, at.Data+"/db/PG_VERSION") }, nil, "no data directory of PostgreSQL"},
 		{"no data", engine(nil), func(t *testing.T) { hide(t, at.Data+"/db") }, process.ErrNoData, "nothing is made in its place"},

@@ -111,7 +111,7 @@ func filled(t *testing.T) process.Place {
 var quiet = slog.New(slog.DiscardHandler)
 
 func engine(parameters map[string]string) *postgres.Engine {
-	return postgres.New(postgres.Config{Name: "test", Parameters: parameters, Log: quiet})
+	return postgres.New(postgres.Config{Name: "test", BinDir: os.Getenv("SERVERLESSPROXY_TEST_POSTGRES_BIN"), Parameters: parameters, Log: quiet})
 }
 
 func compute(at process.Place) *process.Compute { return with(at, engine(nil)) }

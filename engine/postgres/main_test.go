@@ -51,7 +51,7 @@ func serve(t *testing.T, parameters map[string]string) *server {
 		t.Fatal(err)
 	}
 	s := &server{place: process.Place{Data: base + "/data", Run: base + "/run", UID: uid, GID: gid}}
-	engine := New(Config{Name: "Tëst", Parameters: parameters, Log: quiet})
+	engine := New(Config{Name: "Tëst", BinDir: os.Getenv("SERVERLESSPROXY_TEST_POSTGRES_BIN"), Parameters: parameters, Log: quiet})
 	s.Compute = process.New(process.Config{Name: "test", Engine: engine, Place: s.place, Log: quiet})
 	if _, err := s.Create(limited(t), master); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func (s *server) hosted(t *testing.T) Dial {
 		t.Fatal(err)
 	}
 	port := freePort(t)
-	found, err := New(Config{Log: quiet}).installed(limited(t))
+	found, err := New(Config{BinDir: os.Getenv("SERVERLESSPROXY_TEST_POSTGRES_BIN"), Log: quiet}).installed(limited(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,8 +69,8 @@ func TestSource(t *testing.T) {
 	s := serve(t, nil)
 	admin := s.as(t, superuser, home)
 	run(t, admin,
-		"create role plain login password 'p'",
-		"set password_encryption = 'md5'", "create role old login password 'p'", "reset password_encryption",
+		"set password_encryption = 'scram-sha-256'", "create role plain login password 'p'",
+		"set password_encryption = 'md5'", "create role old login password 'p'", "set password_encryption = 'scram-sha-256'",
 		"create role nologin",
 		"create role nobody login",
 		"create role boss superuser login replication",
@@ -193,12 +193,14 @@ func TestSource(t *testing.T) {
 
 	t.Run("one connection for all", func(t *testing.T) {
 		var all sync.WaitGroup
+		const which = "select coalesce(string_agg(pid::text, ' '), 'none') from pg_stat_activity where application_name = '" + application + "'"
+		before := ask(t, admin, which)
 		for i := range 50 {
 			all.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 				defer cancel()
-				if i%3 == 0 { // a client that leaves
-					cancel()
+				if i%3 == 0 { // a client that leaves, now or soon
+					time.AfterFunc(time.Duration(i)*100*time.Microsecond, cancel)
 				}
 				book, err := source.Book(ctx, "plain", "closed")
 				if err == nil && len(book.Roles) != 1 || err != nil && !errors.Is(err, context.Canceled) {
@@ -207,8 +209,8 @@ func TestSource(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if n := ask(t, admin, "select count(*)::text from pg_stat_activity where application_name = '"+application+"'"); n != "1" {
-			t.Errorf("%s control connections", n)
+		if after := ask(t, admin, which); after != before {
+			t.Errorf("control connections %s, before them %s", after, before)
 		}
 	})
 
@@ -227,7 +229,7 @@ func TestSource(t *testing.T) {
 	})
 
 	t.Run("after a lost connection", func(t *testing.T) {
-		run(t, admin, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = '"+application+"'")
+		cut(t, admin)
 		if _, err := source.Book(limited(t), "plain", "closed"); err != nil {
 			t.Error(err)
 		}
@@ -236,7 +238,7 @@ func TestSource(t *testing.T) {
 	t.Run("databases may be dropped under it", func(t *testing.T) {
 		run(t, admin, "drop database closed")
 		there := s.as(t, superuser, refuge)
-		run(t, admin, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = '"+application+"'")
+		cut(t, admin)
 		_ = admin.Close(limited(t))
 		run(t, there, "drop database postgres with (force)")
 		if book, err := source.Book(limited(t), "plain", home); err != nil || len(book.Databases) != 0 {
@@ -270,7 +272,7 @@ func TestSource(t *testing.T) {
 // hidden.
 func TestHostedServer(t *testing.T) {
 	s := serve(t, nil)
-	run(t, s.as(t, superuser, home), "create role plain login password 'p'", "create role unknown login password 'q'", "create role service login password 'serves'")
+	run(t, s.as(t, superuser, home), "set password_encryption = 'scram-sha-256'", "create role plain login password 'p'", "create role unknown login password 'q'", "create role service login password 'serves'")
 	d := s.hosted(t)
 	letsIn(t, d, master.User, master.Database, string(master.Password)) // by the verifier that Provision made
 
@@ -325,4 +327,13 @@ func letsIn(t *testing.T, d Dial, user, database, password string) {
 	if out, err := psql.CombinedOutput(); err != nil || string(out) != "in\n" {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// cut ends the control connection.
+func cut(t *testing.T, admin *pgx.Conn) {
+	t.Helper()
+	run(t, admin, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = '"+application+"'")
+	eventually(t, "the end of the control connection", func() bool {
+		return ask(t, admin, "select count(*)::text from pg_stat_activity where application_name = '"+application+"'") == "0"
+	})
 }
