@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
 	"serverlessproxy/compute/fixed"
 	"serverlessproxy/compute/process"
@@ -30,58 +31,58 @@ type works struct {
 	local     *process.Compute // nil unless the engine runs on this machine
 	source    credential.Source
 	upstream  router.Upstream
-	own       int // connections of the proxy's own
-	version   func(context.Context) (string, error)
+	own       int                                                            // connections of the proxy's own
+	settle    func(ctx context.Context, address string, size acu.Size) error // what a running engine is told of its size; nil: nothing
 	closeUser io.Closer
 }
 
 // kind is how one kind of engine is put together: the only place that
 // chooses by an engine's name.
 type kind struct {
-	process         func(c *config.Cluster, place process.Place, log *slog.Logger) (process.Engine, credential.Source, io.Closer)
-	fixed           func(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (credential.Source, io.Closer, fixed.Ping, error)
+	process         func(c *config.Cluster, place process.Place, log *slog.Logger) (*works, process.Engine)
+	fixed           func(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error)
 	checkParameters func(map[string]string) error
 	own             int
 }
 
 var kinds = map[string]kind{
 	"postgres": {process: processPostgres, fixed: fixedPostgres, checkParameters: postgres.CheckParameters, own: postgres.OwnConnections},
-	"mariadb":  {process: processMySQL, fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
-	"mysql":    {process: processMySQL, fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
+	"mariadb":  {process: processOf(mysql.MariaDB), fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
+	"mysql":    {process: processOf(), fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
 }
 
-func processPostgres(c *config.Cluster, place process.Place, log *slog.Logger) (process.Engine, credential.Source, io.Closer) {
+func processPostgres(c *config.Cluster, place process.Place, log *slog.Logger) (*works, process.Engine) {
 	engine := postgres.New(postgres.Config{Name: c.Name, BinDir: c.Compute.Process.BinDir, Parameters: c.Parameters, Log: log})
 	network, address := engine.Address(place)
 	source := postgres.NewSource(postgres.Dial{Network: network, Address: address}, nil)
-	return engine, source, closer(source.Close)
+	return &works{source: source, closeUser: closer(source.Close)}, engine
 }
 
-func processMySQL(c *config.Cluster, place process.Place, log *slog.Logger) (process.Engine, credential.Source, io.Closer) {
-	engine := mysql.New(mysql.Config{BinDir: c.Compute.Process.BinDir, Parameters: c.Parameters, Log: log})
-	source := engine.Source(place)
-	return engine, source, source
-}
-
-func fixedPostgres(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (credential.Source, io.Closer, fixed.Ping, error) {
-	secure, err := serverTLS(s)
-	if err != nil {
-		return nil, nil, nil, err
+// processOf is MariaDB or MySQL; without a flavor, whichever is installed.
+func processOf(flavors ...*mysql.Flavor) func(*config.Cluster, process.Place, *slog.Logger) (*works, process.Engine) {
+	return func(c *config.Cluster, place process.Place, log *slog.Logger) (*works, process.Engine) {
+		engine := mysql.New(mysql.Config{BinDir: c.Compute.Process.BinDir, Accept: flavors, Parameters: c.Parameters, Log: log})
+		source := engine.Source(place)
+		w := &works{source: source, closeUser: source, settle: engine.Settle}
+		if flavor, err := engine.Flavor(); err == nil {
+			w.upstream.ProxyHeader = flavor.TakesProxyHeader
+		}
+		return w, engine
 	}
+}
+
+func fixedPostgres(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error) {
+	secure, err := serverTLS(s)
 	source := postgres.NewSource(postgres.Dial{Network: s.Network, Address: s.Address, User: s.User, Password: secret, TLS: secure}, passwords)
-	return source, closer(source.Close), source.Check, nil
+	return &works{source: source, closeUser: closer(source.Close), upstream: router.Upstream{TLS: secure}}, fixed.Config{Ping: source.Check}, err
 }
 
-func fixedMySQL(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (credential.Source, io.Closer, fixed.Ping, error) {
+func fixedMySQL(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error) {
 	secure, err := serverTLS(s)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	source := mysql.NewSource(mysql.SourceConfig{Network: s.Network, Address: s.Address, Log: log,
-		Login: func() (mysql.Login, error) {
-			return mysql.Login{User: s.User, Password: secret, TLS: secure}, nil
-		}})
-	return source, source, func(ctx context.Context) error { _, err := source.Book(ctx, s.User, ""); return err }, nil
+	login := mysql.Login{User: s.User, Password: secret, TLS: secure}
+	source := mysql.NewSource(mysql.SourceConfig{Network: s.Network, Address: s.Address, Log: log, Login: func() (mysql.Login, error) { return login, nil }})
+	ping := func(ctx context.Context) error { return mysql.Ping(ctx, s.Network, s.Address, login) }
+	return &works{source: source, closeUser: source, upstream: router.Upstream{TLS: secure}}, fixed.Config{Ping: ping, Refused: mysql.Refused}, err
 }
 
 // closer makes a Closer of a function.
@@ -101,10 +102,10 @@ func build(c *config.Cluster, stateDir string, log *slog.Logger) (*works, error)
 		if err != nil {
 			return nil, err
 		}
-		engine, source, users := k.process(c, place, log)
-		local := process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log})
-		return &works{compute: local, local: local, source: source, closeUser: users, own: k.own, version: engine.Check,
-			upstream: router.Upstream{ProxyHeader: c.Engine == "mariadb"}}, nil
+		w, engine := k.process(c, place, log)
+		w.local = process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log})
+		w.compute, w.own = w.local, k.own
+		return w, nil
 	case "fixed":
 		return buildFixed(c, k, log)
 	default:
@@ -132,20 +133,14 @@ func buildFixed(c *config.Cluster, k kind, log *slog.Logger) (*works, error) {
 			passwords[name] = credential.Secret(text)
 		}
 	}
-	source, users, ping, err := k.fixed(server, secret, passwords, log)
+	w, others, err := k.fixed(server, secret, passwords, log)
 	if err != nil {
 		return nil, err
 	}
-	secure, err := serverTLS(server)
-	if err != nil {
-		return nil, err
-	}
-	return &works{
-		compute: fixed.New(fixed.Config{Network: server.Network, Address: server.Address, Ping: ping, Log: log.With("cluster", c.Name)}),
-		source:  source, closeUser: users, own: k.own,
-		version:  func(context.Context) (string, error) { return "", nil },
-		upstream: router.Upstream{TLS: secure, ProxyHeader: server.ProxyProtocol, Passwords: passwords},
-	}, nil
+	others.Network, others.Address, others.Log = server.Network, server.Address, log.With("cluster", c.Name)
+	w.compute, w.own = fixed.New(others), k.own
+	w.upstream.ProxyHeader, w.upstream.Passwords = server.ProxyProtocol, passwords
+	return w, nil
 }
 
 func serverTLS(s *config.Server) (*tls.Config, error) {

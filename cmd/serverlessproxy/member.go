@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,10 +100,23 @@ func (m *member) size(capacity acu.Capacity) acu.Size {
 
 // started has the running engine asked for its users from now on, and keeps a
 // copy in case it dies before the next pause.
-func (m *member) started(ctx context.Context, _ cluster.Backend) error {
+func (m *member) started(ctx context.Context, b cluster.Backend) error {
 	m.users.Live(m.works.source)
+	size := m.size(m.cluster.Status().ResumeCapacity)
 	m.saving.Go(func() { m.remember(context.WithoutCancel(ctx)) })
+	if m.works.settle != nil {
+		m.saving.Go(func() { m.settle(context.WithoutCancel(ctx), b, size) })
+	}
 	return nil
+}
+
+// settle gives a running engine what of its size would have slowed its start.
+func (m *member) settle(ctx context.Context, b cluster.Backend, size acu.Size) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := m.works.settle(ctx, b.Address, size); err != nil {
+		m.log.Warn("the engine does not have all of its size", "capacity", size.Capacity, "error", err)
+	}
 }
 
 // remember saves the users and learns the engine's version. Clients do not
@@ -141,7 +155,8 @@ func (m *member) engineVersion() string {
 			m.version = book.ServerVersion
 		}
 	}
-	return m.version
+	// MariaDB greets with a prefix that keeps old replicas from misreading it.
+	return strings.TrimPrefix(m.version, "5.5.5-")
 }
 
 // unknownUsers tells whether nobody could log in before the engine has run.
