@@ -37,7 +37,11 @@ func (c *Compute) Create(ctx context.Context, m Master) (created bool, err error
 	if version != "" {
 		return false, c.place.prepare()
 	}
-	if err := Preflight(c.Check(ctx)); err != nil {
+	findings := c.Check(ctx)
+	if ctx.Err() != nil {
+		return false, fmt.Errorf("check what a cluster needs: %w", ctx.Err())
+	}
+	if err := Preflight(findings); err != nil {
 		return false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
@@ -130,12 +134,23 @@ func (c *Compute) run(ctx context.Context, command Command) error {
 	defer stop()
 	err := cmd.Wait()
 	if ctx.Err() != nil {
+		c.gone(cmd.Process.Pid)
 		return fmt.Errorf("run %s: %w", command.Path, ctx.Err())
 	}
 	if err != nil {
 		return fmt.Errorf("run %s: %w:%s", command.Path, err, lastLines(output.String()))
 	}
 	return nil
+}
+
+// gone waits until the last process of a killed group is.
+func (c *Compute) gone(group int) {
+	for deadline := time.Now().Add(hardStop); time.Now().Before(deadline); time.Sleep(firstLook) {
+		if errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) {
+			return
+		}
+	}
+	c.log.Warn("processes of an initialization that was given up do not end", "group", group)
 }
 
 // absent notes which of a place's directories are not there, and returns what

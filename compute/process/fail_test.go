@@ -127,10 +127,13 @@ func TestCreateIsAllOrNothing(t *testing.T) {
 		if err := os.MkdirAll(at.Data, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		if _, err := compute(at).Create(ctx, master); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := with(at, slow{engine(nil), cancel}).Create(ctx, master); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
+		}
+		if left := within(at.Data); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
 		}
 		entries, err := os.ReadDir(at.Data)
 		if err != nil {
@@ -157,6 +160,17 @@ func TestCreateIsAllOrNothing(t *testing.T) {
 		}
 		query(t, dial(t, start(t, c)), "select 'well'")
 	})
+}
+
+// slow takes longer to initialize than anybody waits.
+type slow struct {
+	process.Engine
+	cancel func()
+}
+
+func (s slow) Initialize(process.Place) process.Command {
+	time.AfterFunc(200*time.Millisecond, s.cancel)
+	return process.Command{Path: "/bin/sh", Args: []string{"-c", "sleep 600 & sleep 600"}}
 }
 
 func TestPreflight(t *testing.T) {

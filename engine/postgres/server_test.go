@@ -214,6 +214,25 @@ func TestSource(t *testing.T) {
 		}
 	})
 
+	t.Run("a client that leaves ends nothing", func(t *testing.T) {
+		run(t, admin, "begin", "lock table pg_catalog.pg_authid")
+		ctx, leave := context.WithCancel(context.Background())
+		defer leave()
+		answer := make(chan error, 1)
+		go func() {
+			_, err := source.Book(ctx, "plain", "closed")
+			answer <- err
+		}()
+		eventually(t, "a question under way", func() bool {
+			return ask(t, admin, "select count(*)::text from pg_locks where not granted") == "1"
+		})
+		leave()
+		run(t, admin, "rollback")
+		if err := <-answer; err != nil {
+			t.Error(err)
+		}
+	})
+
 	t.Run("users' objects are out of its way", func(t *testing.T) {
 		run(t, admin, "grant create on schema public to public")
 		run(t, s.as(t, "plain", home),
