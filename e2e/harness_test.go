@@ -423,7 +423,7 @@ func (p *proxy) sysbench(args ...string) []string {
 	host, port, _ := net.SplitHostPort(u.Host)
 	secret, _ := u.User.Password()
 	return append([]string{"sysbench", "oltp_read_write", "--db-driver=mysql", "--mysql-host=" + host, "--mysql-port=" + port, "--mysql-user=app",
-		"--mysql-password=" + secret, "--mysql-db=app", "--tables=2", "--table-size=1000"}, args...)
+		"--mysql-password=" + secret, "--mysql-db=app", "--tables=4", "--table-size=10000"}, args...)
 }
 
 // command runs one of the proxy's own commands against this proxy.

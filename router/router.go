@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"serverlessproxy/pool"
 	"strings"
 )
 
@@ -216,7 +217,10 @@ func known(target *Target) (*Target, error) {
 
 // InstanceError refuses a connection to an instance. Endpoint is what to
 // connect to instead: a host name or, for a cluster without one, its name.
-type InstanceError struct{ Endpoint string }
+type InstanceError struct {
+	Endpoint string
+	Tally    *pool.Tally // of that cluster; nil where none can be told
+}
 
 func (e *InstanceError) Error() string {
 	if e.Endpoint == "" {
@@ -230,9 +234,9 @@ func instanceOf(target *Target) *InstanceError {
 	case target == nil:
 		return &InstanceError{}
 	case target.Endpoint == "":
-		return &InstanceError{target.Name}
+		return &InstanceError{target.Name, target.Tally}
 	}
-	return &InstanceError{target.Endpoint}
+	return &InstanceError{target.Endpoint, target.Tally}
 }
 
 // UnknownError refuses a connection that names no cluster that there is.
