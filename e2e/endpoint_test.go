@@ -274,7 +274,7 @@ func TestCeiling(t *testing.T) {
 				if err != nil {
 					t.Errorf("a superuser does not get in: %v", err)
 				} else {
-					super.Close()
+					leave(t, super)
 				}
 				if overflow == "queue" {
 					entered := make(chan error, 1)

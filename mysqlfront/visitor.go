@@ -200,6 +200,11 @@ func (v *visitor) route() error {
 	}
 	target, err := v.front.Routes().Route(request)
 	if err != nil {
+		var instance *router.InstanceError
+		if errors.As(err, &instance) && instance.Tally != nil {
+			v.tally = instance.Tally
+		}
+		v.attempted()
 		return err
 	}
 	v.target, v.tally = target, target.Tally

@@ -118,15 +118,11 @@ func (v *visitor) route() error {
 	return nil
 }
 
-// countRefused finds the cluster whose instance a client wanted, so that the
-// attempt counts there.
+// countRefused has the attempt count where its instance's cluster does.
 func (v *visitor) countRefused(err error) {
 	var instance *router.InstanceError
-	if errors.As(err, &instance) {
-		anywhere := &router.Listener{Protocol: v.listener.Protocol}
-		if target, err := v.front.Routes().Route(router.Request{Listener: anywhere, Endpoint: instance.Endpoint}); err == nil {
-			v.tally = target.Tally
-		}
+	if errors.As(err, &instance) && instance.Tally != nil {
+		v.tally = instance.Tally
 	}
 	v.tally.Attempts.Add(1)
 }
