@@ -32,7 +32,6 @@ import (
 type engine struct {
 	socket string
 	root   *sql.DB
-	stop   func()
 }
 
 var (
