@@ -559,9 +559,9 @@ func message(kind byte, body string) []byte {
 func TestManyComeAndGo(t *testing.T) {
 	h := open(t)
 	var clients sync.WaitGroup
-	for i := range 16 {
+	for i := range 8 {
 		clients.Go(func() {
-			for range 5 {
+			for range 4 {
 				conn, err := pgx.Connect(h.ctx(), h.dsn([]string{"", "sslmode=require"}[i%2]))
 				if err != nil {
 					t.Error(err)

@@ -46,7 +46,8 @@ func (t *throttle) failed(host string, now time.Time) time.Duration {
 	return delay(f.count)
 }
 
-// makeRoom drops what is old and, where that is not enough, anything.
+// makeRoom drops what is old and, where that is not enough, anything: a quarter
+// at a time, so that it is seldom looked through.
 func (t *throttle) makeRoom(now time.Time) {
 	if len(t.recent) < knownAddresses {
 		return
@@ -57,7 +58,7 @@ func (t *throttle) makeRoom(now time.Time) {
 		}
 	}
 	for host := range t.recent {
-		if len(t.recent) < knownAddresses {
+		if len(t.recent) <= knownAddresses*3/4 {
 			return
 		}
 		delete(t.recent, host)

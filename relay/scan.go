@@ -15,7 +15,6 @@ const (
 
 var (
 	errTooMuchLeftOver = fmt.Errorf("the scanner left over more than %d bytes", maxLeftOver)
-	errLoopClosed      = errors.New("the relay is closed")
 	errNotPlain        = errors.New("not a plain socket")
 )
 

@@ -60,15 +60,3 @@ func cpuSeconds(pids []int) float64 {
 	}
 	return total
 }
-
-// resident is the resident memory of a process in KiB.
-func resident(pid int) float64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return kib
-		}
-	}
-	return 0
-}

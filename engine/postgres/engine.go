@@ -72,8 +72,9 @@ type Engine struct {
 	machine    int64
 	log        *slog.Logger
 
-	mu    sync.Mutex // protects following
-	found []programs // nil until looked for
+	mu     sync.Mutex   // protects following
+	found  []programs   // nil until looked for
+	warned map[int]bool // of these major versions
 }
 
 var (
@@ -84,7 +85,7 @@ var (
 
 // New is an Engine. It looks for nothing yet.
 func New(cfg Config) *Engine {
-	e := &Engine{name: cfg.Name, places: placesOfPrograms, parameters: cfg.Parameters, machine: cfg.Memory, log: cfg.Log}
+	e := &Engine{name: cfg.Name, places: placesOfPrograms, parameters: cfg.Parameters, machine: cfg.Memory, log: cfg.Log, warned: map[int]bool{}}
 	if cfg.BinDir != "" {
 		e.places = []string{cfg.BinDir}
 	}
@@ -104,10 +105,19 @@ func (e *Engine) Check(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if p.major < oldestSupported || p.major > newestSupported {
-		e.log.Warn("this version of PostgreSQL works as far as is known, but is not supported", "version", p.version, "supported", Supported)
-	}
+	e.warn(p)
 	return p.version, nil
+}
+
+// warn says once of a version that it is not supported in full.
+func (e *Engine) warn(p programs) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p.major >= oldestSupported && p.major <= newestSupported || e.warned[p.major] {
+		return
+	}
+	e.warned[p.major] = true
+	e.log.Warn("this version of PostgreSQL works as far as is known, but is not supported", "version", p.version, "supported", Supported)
 }
 
 // Existing is the version of the data directory, "" if there is none.
@@ -121,9 +131,11 @@ func (e *Engine) Existing(p process.Place) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := matching(found, major, data); err != nil {
+	match, err := matching(found, major, data)
+	if err != nil {
 		return "", err
 	}
+	e.warn(match)
 	return strconv.Itoa(major), nil
 }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -244,5 +245,16 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	err := checkMaster(process.Master{User: "pg_x", Database: "d", Password: "s3cret"})
 	if err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestWarnsOnceOfAnUnsupportedVersion(t *testing.T) {
+	var log strings.Builder
+	e := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, major := range []int{12, 12, 13, 18, 19} {
+		e.warn(programs{major: major})
+	}
+	if n := strings.Count(log.String(), "not supported"); n != 2 {
+		t.Errorf("%d warnings:\n%s", n, log.String())
 	}
 }

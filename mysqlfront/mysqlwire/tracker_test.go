@@ -98,6 +98,22 @@ func TestAPacketThatStopsWaitsForEarlierAnswers(t *testing.T) {
 	}
 }
 
+func TestAPacketThatStopsWaitsForTheEndOfAnAnswersBody(t *testing.T) {
+	r := newReplay(plain())
+	answer := packet(1, AppendOK(nil, OK{Status: 2, Info: bytes.Repeat([]byte("i"), 100)}, common)...)
+	r.fromClient(query("UPDATE t SET i = 1"))
+	r.fromBackend(answer[:60])
+	if r.t.Pending() > 0 || !r.t.Busy() {
+		t.Fatalf("%d pending, busy %v", r.t.Pending(), r.t.Busy())
+	}
+	if r.fromClient(command(mysql.COM_QUIT)) {
+		t.Error("stopped in the middle of a packet")
+	}
+	if !r.fromBackend(answer[60:]) || r.t.Stopped() != StopQuit {
+		t.Errorf("stopped by %v", r.t.Stopped())
+	}
+}
+
 func TestPassNextLetsOnePass(t *testing.T) {
 	config := plain()
 	config.StopReset = true
@@ -209,80 +225,6 @@ func TestMalformed(t *testing.T) {
 		if len(r.sent) != c.passes {
 			t.Errorf("%s: %d bytes passed, want %d", name, len(r.sent), c.passes)
 		}
-	}
-}
-
-func TestIDsOnAnotherBackend(t *testing.T) {
-	r := newReplay(plain())
-	r.fromClient(join(prepare("SELECT 1"), prepare("SELECT 2"), prepare("SELECT 3")))
-	r.fromBackend(join(preparedAnswer(1, 1, 0), preparedAnswer(2, 1, 0), preparedAnswer(3, 1, 0)))
-	r.t.Detach()
-	r.t.Bind(1, 2)
-	r.t.Bind(2, 77)
-	r.sent, r.received = nil, nil
-
-	// The known ones are called by the backend's ids, an unknown one by none,
-	// one that is not prepared only where it doesn't matter.
-	id := func(code byte, n uint32) []byte { return aboutStatement(code, n) }
-	use := join(id(mysql.COM_STMT_RESET, 1), id(mysql.COM_STMT_RESET, 2), id(mysql.COM_STMT_RESET, 77), id(mysql.COM_STMT_CLOSE, 3))
-	want := join(id(mysql.COM_STMT_RESET, 2), id(mysql.COM_STMT_RESET, 77), id(mysql.COM_STMT_RESET, 0), id(mysql.COM_STMT_CLOSE, 0))
-	if r.fromClient(use); !bytes.Equal(r.sent, want) {
-		t.Errorf("sent % x\nwant % x", r.sent, want)
-	}
-	r.fromBackend(join(okPacket, okPacket, errPacket))
-
-	// A new statement never gets an id that the client knows another by.
-	r.received = nil
-	r.fromClient(prepare("SELECT 4"))
-	r.fromBackend(preparedAnswer(1, 1, 0))
-	if got := binary.LittleEndian.Uint32(r.received[5:]); got != 4 {
-		t.Errorf("the new statement got id %d, want 4", got)
-	}
-	r.sent = nil
-	r.fromClient(id(mysql.COM_STMT_RESET, 4))
-	if !bytes.Equal(r.sent, id(mysql.COM_STMT_RESET, 1)) {
-		t.Errorf("sent % x", r.sent)
-	}
-	r.fromBackend(okPacket)
-	r.sent = nil
-	r.fromClient(execute(lastStatement, 0))
-	if !bytes.Equal(r.sent, execute(1, 0)) {
-		t.Errorf("what was prepared last: sent % x", r.sent)
-	}
-	var texts []string
-	for s := range r.t.Statements() {
-		texts = append(texts, string(s.Text()))
-	}
-	if slices.Sort(texts); !slices.Equal(texts, []string{"SELECT 1", "SELECT 2", "SELECT 4"}) {
-		t.Errorf("statements %q", texts)
-	}
-}
-
-func TestAStatementThatIsNotPreparedHereStops(t *testing.T) {
-	r := newReplay(plain())
-	r.fromClient(prepare("SELECT ?"))
-	r.fromBackend(preparedAnswer(5, 1, 1))
-	r.t.Detach()
-	for name, use := range map[string][]byte{
-		"execute":   execute(5, 0, 0, 1, 3, 0, 1, 0, 0, 0),
-		"last":      execute(lastStatement, 0),
-		"long data": longData(5, []byte("x")),
-		"fetch":     fetch(5, 1),
-		"reset":     aboutStatement(mysql.COM_STMT_RESET, 5),
-		"bulk":      aboutStatement(ComBulkExecute, 5, 0, 0),
-	} {
-		r.client, r.sent = nil, nil
-		if !r.fromClient(use) || r.t.Stopped() != StopStatement || r.t.Wanted() != 5 || len(r.sent) > 0 {
-			t.Errorf("%s: stopped by %v for %d, % x passed", name, r.t.Stopped(), r.t.Wanted(), r.sent)
-		}
-	}
-	r.client, r.sent = nil, nil
-	if r.fromClient(join(query("SELECT 1"), execute(5, 0))) || !r.fromBackend(aResult) || r.t.Stopped() != StopStatement {
-		t.Errorf("behind a query: stopped by %v", r.t.Stopped())
-	}
-	r.t.Bind(5, 5)
-	if r.fromClient(nil) || r.t.Pending() != 1 {
-		t.Errorf("after Bind: stopped by %v", r.t.Stopped())
 	}
 }
 
