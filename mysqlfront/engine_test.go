@@ -79,7 +79,7 @@ func startEngine() (*engine, error) {
 	run := asUser("mysql", dir)
 	data := filepath.Join(dir, "data")
 	install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db")
-	install.SysProcAttr = run
+	install.SysProcAttr, install.Env = run, ownTemporary(dir)
 	if out, err := install.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("install a MariaDB: %w\n%s", err, out)
 	}
@@ -92,7 +92,7 @@ func startEngine() (*engine, error) {
 	server := exec.Command("mariadbd", "--no-defaults", "--datadir="+data, "--socket="+e.socket, "--skip-networking",
 		"--proxy-protocol-networks=localhost", "--plugin-load-add=auth_ed25519", "--ssl-cert="+certificate, "--ssl-key="+key, "--local-infile=1",
 		"--max-allowed-packet=64M", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=64M", "--innodb-flush-log-at-trx-commit=0")
-	server.SysProcAttr = run
+	server.SysProcAttr, server.Env = run, ownTemporary(dir)
 	server.Stderr = &log
 	started, ended := make(chan error), make(chan struct{})
 	go runServer(server, started, ended)
@@ -123,6 +123,10 @@ func startEngine() (*engine, error) {
 	}
 	return e, nil
 }
+
+// ownTemporary keeps a server's temporary tables where no other server is: one
+// that starts removes all that it finds.
+func ownTemporary(dir string) []string { return append(os.Environ(), "TMPDIR="+dir) }
 
 // runServer starts a server and waits for its end, on one thread: the server
 // dies with the thread that started it.
