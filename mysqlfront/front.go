@@ -106,8 +106,17 @@ func (f *Front) ServeConn(ctx context.Context, conn net.Conn, l *router.Listener
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(f.ctx, func() { cancel(context.Cause(f.ctx)) })()
-	v := &visitor{front: f, listener: l, conn: conn, address: conn.RemoteAddr(), tally: f.Unknown}
+	v := &visitor{front: f, listener: l, conn: bare(conn), address: conn.RemoteAddr(), tally: f.Unknown}
 	v.serve(ctx)
+}
+
+// bare is the plain socket of a connection that only names other addresses (a
+// load balancer's client): the relay can have it as it is.
+func bare(conn net.Conn) net.Conn {
+	if wrapper, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return bare(wrapper.NetConn())
+	}
+	return conn
 }
 
 // enter counts somebody in, unless the Front is closed.

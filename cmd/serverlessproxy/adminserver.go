@@ -29,7 +29,7 @@ var errNotReady = errors.New("clients are not accepted yet, or any more")
 
 // newAdmin opens the socket and, where one is configured, the address.
 func newAdmin(ctx context.Context, s *server, q *quick) (*adminServer, error) {
-	token, err := adminToken(s.config.StateDir)
+	token, err := lastingSecret(s.config.StateDir, "admin.token")
 	if err != nil {
 		return nil, err
 	}
@@ -79,19 +79,19 @@ func (a *adminServer) clusters() []admin.Managed {
 	return all
 }
 
-// adminToken is the token of the state directory, made at the first start.
-func adminToken(stateDir string) (string, error) {
-	path := filepath.Join(stateDir, "admin.token")
+// lastingSecret is a secret of the state directory, made at the first start.
+func lastingSecret(stateDir, name string) (string, error) {
+	path := filepath.Join(stateDir, name)
 	text, err := config.ReadSecret(path)
 	if err == nil {
 		return strings.TrimSpace(text), nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read admin token: %w", err)
+		return "", fmt.Errorf("read %s: %w", name, err)
 	}
-	token := rand.Text()
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write admin token: %w", err)
+	secret := rand.Text()
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
 	}
-	return token, nil
+	return secret, nil
 }

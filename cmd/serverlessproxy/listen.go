@@ -2,9 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -82,13 +85,20 @@ type proxiedConn struct {
 
 func (c *proxiedConn) RemoteAddr() net.Addr { return c.client }
 
+// NetConn is the plain socket, which carries the same bytes.
+func (c *proxiedConn) NetConn() net.Conn { return c.TCPConn }
+
 // readProxyHeader reads a PROXY header, v1 or v2, and not a byte more: what
 // follows stays in the socket, where an event loop can read it.
 func readProxyHeader(conn net.Conn, limit time.Duration) (net.Conn, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return nil, err
 	}
-	header, err := proxyproto.Read(bufio.NewReaderSize(byteReader{conn}, 4096))
+	text, err := proxyHeader(conn)
+	if err != nil {
+		return nil, err
+	}
+	header, err := proxyproto.Read(bufio.NewReader(bytes.NewReader(text)))
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +112,38 @@ func readProxyHeader(conn net.Conn, limit time.Duration) (net.Conn, error) {
 	return &proxiedConn{TCPConn: tcp, client: header.SourceAddr}, nil
 }
 
-// byteReader gives one byte at a time, so that a buffered reader never holds
-// more than it was asked for.
-type byteReader struct{ net.Conn }
+// Of the PROXY protocol's specification: v1 is a line of at most 107 bytes; v2
+// has 16 bytes whose last two are the length of the rest.
+const (
+	longestV1 = 107
+	fixedV2   = 16
+	longestV2 = 4096 // far beyond addresses and the extensions in use
+)
 
-func (r byteReader) Read(p []byte) (int, error) { return r.Conn.Read(p[:min(1, len(p))]) }
+// proxyHeader reads just the header's bytes.
+func proxyHeader(from io.Reader) ([]byte, error) {
+	text := make([]byte, 1, fixedV2)
+	if _, err := io.ReadFull(from, text); err != nil {
+		return nil, err
+	}
+	if text[0] != proxyproto.SIGV2[0] {
+		for text[len(text)-1] != '\n' && len(text) < longestV1 {
+			text = append(text, 0)
+			if _, err := io.ReadFull(from, text[len(text)-1:]); err != nil {
+				return nil, err
+			}
+		}
+		return text, nil
+	}
+	text = text[:fixedV2]
+	if _, err := io.ReadFull(from, text[1:]); err != nil {
+		return nil, err
+	}
+	rest := int(binary.BigEndian.Uint16(text[fixedV2-2:]))
+	if rest > longestV2 {
+		return nil, fmt.Errorf("a PROXY header of %d bytes is too long", rest)
+	}
+	text = append(text, make([]byte, rest)...)
+	_, err := io.ReadFull(from, text[fixedV2:])
+	return text, err
+}

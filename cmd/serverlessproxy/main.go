@@ -61,7 +61,7 @@ func rootCommand() *cobra.Command {
 		Short:         "A PostgreSQL and MySQL endpoint whose engines sleep when nobody works",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return usageError{fmt.Errorf("say what to do; see %s --help", cmd.CommandPath())}
 		},

@@ -85,7 +85,9 @@ func newServer(ctx context.Context, cfg *config.Config, q *quick, log *slog.Logg
 	if s.relay, err = relay.New(log); err != nil {
 		return nil, err
 	}
-	s.makeFronts()
+	if err := s.makeFronts(); err != nil {
+		return nil, err
+	}
 	s.admin, err = newAdmin(ctx, s, q)
 	return s, err
 }
@@ -104,7 +106,11 @@ func (s *server) route() error {
 	return nil
 }
 
-func (s *server) makeFronts() {
+func (s *server) makeFronts() error {
+	secret, err := lastingSecret(s.config.StateDir, "mock.secret")
+	if err != nil {
+		return err
+	}
 	gate := semaphore.NewWeighted(int64(s.config.Limits.Unauthenticated))
 	unknown := map[string]*pool.Tally{"postgres": {}, "mysql": {}}
 	for protocol, tally := range unknown {
@@ -116,13 +122,14 @@ func (s *server) makeFronts() {
 	}
 	s.fronts = map[string]sessionFront{
 		"postgres": pgfront.New(pgfront.Config{Relay: s.relay, Routes: s.routes.Load, TLS: secure, TLSMode: pgfront.TLSMode(s.config.TLS.Mode),
-			Log: s.log, HandshakeTimeout: s.config.Limits.HandshakeTimeout, MaxUnauthenticated: gate, Unknown: unknown["postgres"]}),
+			Log: s.log, HandshakeTimeout: s.config.Limits.HandshakeTimeout, MaxUnauthenticated: gate, Unknown: unknown["postgres"], Secret: []byte(secret)}),
 		"mysql": mysqlfront.New(mysqlfront.Config{Relay: s.relay, Routes: s.routes.Load, TLS: secure, TLSMode: mysqlfront.TLSMode(s.config.TLS.Mode),
 			Log: s.log, HandshakeTimeout: s.config.Limits.HandshakeTimeout, MaxUnauthenticated: gate, Unknown: unknown["mysql"]}),
 	}
 	for _, d := range s.doors {
 		d.front = s.fronts[d.router.Protocol]
 	}
+	return nil
 }
 
 // openPorts opens every listening address, before anything is started.
