@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"fmt"
 	"net"
@@ -110,4 +111,25 @@ func TestTLS(t *testing.T) {
 			t.Error("a client without TLS was let in")
 		}
 	})
+}
+
+// TestRequireSSL: such an account gets in over TLS alone.
+func TestRequireSSL(t *testing.T) {
+	p := quickstart(t)
+	p.mustTool(mariadb, p.shell(mariadb, "create user careful@'%' identified by 'careful-password' require ssl")...)
+	p.mustTool(mariadb, p.shell(mariadb, "grant select on app.* to careful@'%'")...)
+	c, err := mysql.ParseDSN(p.dsn(mariadb))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.User, c.Passwd = "careful", "careful-password"
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := pingMySQL(ctx, c); err == nil {
+		t.Error("it was let in without TLS")
+	}
+	c.TLS = &tls.Config{InsecureSkipVerify: true}
+	if err := pingMySQL(ctx, c); err != nil {
+		t.Errorf("over TLS: %v", err)
+	}
 }

@@ -31,8 +31,8 @@ type remote struct {
 func (r remote) Serve(p process.Place, size acu.Size) process.Command {
 	command := r.Engine.Serve(p, size)
 	at := slices.Index(command.Args, "--skip-networking")
-	command.Args = slices.Replace(command.Args, at, at+1, "--bind-address=127.0.0.1", "--port="+r.port,
-		"--ssl-cert="+filepath.Join(p.Run, "cert.pem"), "--ssl-key="+filepath.Join(p.Run, "key.pem"))
+	command.Args = slices.Replace(command.Args, at, at+1, "--bind-address=127.0.0.1", "--port="+r.port)
+	command.Args = append(command.Args, "--ssl-cert="+filepath.Join(p.Run, "cert.pem"), "--ssl-key="+filepath.Join(p.Run, "key.pem"))
 	command.Files = append(command.Files, process.File{Name: "cert.pem", Content: r.cert}, process.File{Name: "key.pem", Content: r.key})
 	return command
 }

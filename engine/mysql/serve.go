@@ -43,8 +43,15 @@ func (e *Engine) Serve(p process.Place, size acu.Size) process.Command {
 	}
 	args = append(args, programs.Flavor.settings(programs.Version)...)
 	args = append(args, programs.layout()...)
+	files := controlFiles(p)
+	if secure, err := certificateFiles(); err != nil {
+		e.config.Log.Error("the server speaks no TLS: accounts with REQUIRE SSL cannot log in", "error", err)
+	} else {
+		files = append(files, secure...)
+		args = append(args, certificateOptions(p)...)
+	}
 	args = append(args, options(e.config.Parameters)...)
-	return process.Command{Path: programs.Server, Args: args, Files: controlFiles(p)}
+	return process.Command{Path: programs.Server, Args: args, Files: files}
 }
 
 // bufferPool is three quarters of a size's memory, as RDS has it, but never
