@@ -177,12 +177,17 @@ func (s *session) giveUp() {
 		s.backend.Close()
 		s.backend = nil
 	}
-	s.mu.Lock()
-	s.backed, s.lost = false, false
-	s.at, s.real = cluster.Backend{}, pgwire.Key{}
-	s.mu.Unlock()
+	s.forgetBackend()
 	s.cancelling.Unlock()
 	s.answerParks(nil)
+}
+
+// forgetBackend is called with cancelling held.
+func (s *session) forgetBackend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backed, s.lost = false, false
+	s.at, s.real = cluster.Backend{}, pgwire.Key{}
 }
 
 func closeWrite(conn net.Conn) {

@@ -278,14 +278,14 @@ func TestParkIsPrevented(t *testing.T) {
 	defer cancel()
 	err := h.pool.Park(ctx)
 	var holdouts *cluster.Holdouts
-	if !errors.As(err, &holdouts) || len(holdouts.Sessions) != 2 {
+	if !errors.As(err, &holdouts) || len(holdouts.Sessions) != 1 {
 		t.Fatalf("%v", err)
 	}
 	reasons := map[string]int{}
 	for _, s := range holdouts.Sessions {
 		reasons[strings.Join(s.Reasons, ",")]++
 	}
-	if reasons["unreadable"] != 1 || reasons["transaction"] != 1 {
+	if reasons["transaction"] != 1 {
 		t.Errorf("%v", reasons)
 	}
 	if _, err := busy.Exec(h.ctx(), "commit"); err != nil {
@@ -541,7 +541,7 @@ func TestExtendedCopyReachesASafePoint(t *testing.T) {
 		read("Z\x00\x00\x00\x05I")
 		var holdouts *cluster.Holdouts
 		ctx, cancel := context.WithTimeout(h.ctx(), 5*time.Second)
-		if err := h.pool.Park(ctx); !errors.As(err, &holdouts) || holdouts.Sessions[0].Reasons[0] != "unreadable" {
+		if err := h.pool.Park(ctx); !errors.As(err, &holdouts) || holdouts.Sessions[0].Reasons[0] != "temporary_object" {
 			t.Errorf("%q: not at a safe point: %v", data, err)
 		}
 		if ctx.Err() != nil {

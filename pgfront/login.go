@@ -36,7 +36,7 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 			return nil, causeOf(ctx, err)
 		}
 		s.begins(at)
-		o, err := s.logIn(ctx, at)
+		o, err := s.open(ctx, at)
 		if err == nil {
 			s.has(o)
 			return o, nil
@@ -54,6 +54,30 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 		s.seat.Set(pool.Held)
 		pause(ctx, wait)
 	}
+}
+
+// open gives the session a backend that is what its last one was.
+func (s *session) open(ctx context.Context, at cluster.Backend) (*opened, error) {
+	o, err := s.logIn(ctx, at)
+	if err != nil || s.kept == nil {
+		return o, err
+	}
+	if err := s.rebuild(ctx, o); err != nil {
+		o.conn.Close()
+		s.countRestore(err)
+		return nil, err
+	}
+	s.traffic.tally.Restore(pool.Done)
+	return o, nil
+}
+
+func (s *session) countRestore(err error) {
+	if passing(err) || s.front.ctx.Err() != nil {
+		s.traffic.tally.Restore(pool.Recoverable)
+		return
+	}
+	s.log.Warn("cannot restore a session", "error", err)
+	s.traffic.tally.Restore(pool.Fatal)
 }
 
 // causeOf is why ctx ended, if that is why there is an error.
@@ -99,20 +123,6 @@ func (s *session) greetAsleep() error {
 	}
 	b = pgwire.AppendBackendKeyData(b, s.shown)
 	return s.write(pgwire.AppendReady(b, pgwire.IdleStatus))
-}
-
-// greetLate tells a client that was greeted before what is different now that
-// there is a backend.
-func (s *session) greetLate(o *opened) error {
-	s.traffic.tracker.Remap(o.key.PID, s.shown.PID)
-	var b []byte
-	for _, name := range slices.Sorted(maps.Keys(o.parameters)) {
-		if value := o.parameters[name]; s.reported[name] != value {
-			b = pgwire.AppendParameterStatus(b, name, value)
-		}
-	}
-	s.reported = o.parameters
-	return s.write(b)
 }
 
 func (s *session) write(b []byte) error {
@@ -203,7 +213,7 @@ func (s *session) serveParked(ctx context.Context) error {
 	o, err := s.waitForBackend(ctx, cluster.OnQuery)
 	s.awaitRequest(false)
 	if err == nil {
-		return s.greetLate(o)
+		return s.catchUp(o)
 	}
 	if answer := s.unserved(err); answer != nil {
 		return s.skipRequest(ctx, answer)

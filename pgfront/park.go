@@ -62,15 +62,6 @@ func (s *session) answerParks(err error) {
 	s.parks = nil
 }
 
-// capture reads the session's state from the engine and gives the backend up.
-// Until that is built, a session is only parked where it never had a backend.
-func (s *session) capture(context.Context) error {
-	if s.backend == nil {
-		return nil
-	}
-	return &pool.Pinned{Reasons: []string{"unreadable"}}
-}
-
 // Drain implements pool.Session.
 func (s *session) Drain(ctx context.Context) {
 	s.end(farewell(pool.Draining), atSafePoint)

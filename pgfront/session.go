@@ -2,7 +2,9 @@ package pgfront
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -41,6 +43,7 @@ type session struct {
 	pending         []byte // from the client, not yet shown to the relay
 	reported        map[string]string
 	traffic         traffic
+	kept            *state // what the last reading told; nil: none was made
 
 	shown pgwire.Key // what the client cancels by; set once, before it is told
 
@@ -213,6 +216,7 @@ func (s *session) returned(r relay.Return) {
 	s.client, s.backend = r.Client, r.Backend
 	s.pending = r.FromClient
 	s.traffic.early = r.FromBackend
+	maps.Copy(s.reported, s.traffic.tracker.Reported())
 	switch r.Why {
 	case relay.Recalled:
 		s.recalled(ending)
@@ -242,7 +246,12 @@ func (s *session) recalled(ending *told) {
 		s.leaveWith(ending)
 		return
 	}
-	s.answerParks(s.capture(s.front.ctx))
+	err := s.capture(s.front.ctx)
+	if errors.Is(err, errBackendBroken) {
+		s.backendGone(relay.Return{Err: err})
+		return
+	}
+	s.answerParks(err)
 	s.lend()
 }
 

@@ -37,7 +37,12 @@ const (
 	NegotiateVersion     = 'v'
 	NoticeResponse       = 'N'
 	NotificationResponse = 'A'
+	ParameterDescription = 't'
 	ParameterStatus      = 'S'
+	ParseComplete        = '1'
+	RowDescription       = 'T'
+	NoData               = 'n'
+	DataRow              = 'D'
 	ReadyForQuery        = 'Z'
 )
 

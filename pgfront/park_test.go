@@ -1,0 +1,167 @@
+package pgfront_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"serverlessproxy/cluster"
+	"serverlessproxy/pool"
+)
+
+// parkAll parks everybody and has the cluster serve under another generation:
+// nobody can go on with an old backend.
+func (h *house) parkAll() {
+	h.t.Helper()
+	b := engineBackend()
+	b.Generation = h.cluster.Status().Backend.Generation + 1
+	h.cluster.Sleep()
+	if err := h.pool.Park(h.ctx()); err != nil {
+		h.t.Fatalf("%v: %+v", err, h.pool.Sessions())
+	}
+	h.cluster.Serve(b)
+}
+
+func (h *house) value(conn *pgx.Conn, sql string, args ...any) string {
+	h.t.Helper()
+	var v any
+	if err := conn.QueryRow(h.ctx(), sql, args...).Scan(&v); err != nil {
+		h.t.Errorf("%s: %v", sql, err)
+	}
+	return fmt.Sprint(v)
+}
+
+func (h *house) exec(conn *pgx.Conn, sql string, args ...any) {
+	h.t.Helper()
+	if _, err := conn.Exec(h.ctx(), sql, args...); err != nil {
+		h.t.Errorf("%s: %v", sql, err)
+	}
+}
+
+func TestSettingsOutliveTheBackend(t *testing.T) {
+	for _, more := range []string{"", "sslmode=require"} {
+		h := open(t)
+		conn := h.connect(more)
+		h.exec(conn, "set work_mem = '7MB'; set search_path = \"$user\", public, \"O'dd\"; set myapp.user_id = 'it''s'; set application_name = 'name'; set statement_timeout = '1min'; set default_transaction_read_only = on")
+		h.exec(conn, "select set_config($1, $2, false)", "other.thing", "x")
+		before := h.value(conn, "select pg_backend_pid()")
+		h.parkAll()
+		h.eventuallyIn(pool.Parked, 1)
+		for sql, want := range map[string]string{
+			"show work_mem": "7MB", "show search_path": `"$user", public, "O'dd"`, "show myapp.user_id": "it's",
+			"show application_name": "name", "show statement_timeout": "1min", "show transaction_read_only": "on",
+			"show other.thing": "x",
+		} {
+			if got := h.value(conn, sql); got != want {
+				t.Errorf("%s: %q, want %q", sql, got, want)
+			}
+		}
+		if h.value(conn, "select pg_backend_pid()") == before {
+			t.Error("the backend is the same")
+		}
+	}
+}
+
+func TestPreparedStatementsOutliveTheBackend(t *testing.T) {
+	h := open(t)
+	conn := h.connect("")
+	h.exec(conn, "create table if not exists kept (n int, s text); truncate kept; insert into kept values (1, 'one')")
+	raw := conn.PgConn()
+	if _, err := raw.Prepare(h.ctx(), "by_n", "select s from kept where n = $1", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := raw.Prepare(h.ctx(), "", "select n from kept where s = $1", nil); err != nil {
+		t.Fatal(err)
+	}
+	one := func(name, value string) string {
+		t.Helper()
+		r := raw.ExecPrepared(h.ctx(), name, [][]byte{[]byte(value)}, nil, nil).Read()
+		if r.Err != nil || len(r.Rows) != 1 {
+			t.Errorf("%q: %v", name, r.Err)
+			return ""
+		}
+		return string(r.Rows[0][0])
+	}
+	for range 2 {
+		h.parkAll()
+		if got := one("", "one"); got != "1" {
+			t.Errorf("unnamed: %q", got)
+		}
+		if got := one("by_n", "1"); got != "one" {
+			t.Errorf("named: %q", got)
+		}
+	}
+	h.exec(conn, "prepare q (int) as select $1 + 1")
+	h.parkAll()
+	if got := h.value(conn, "execute q (41)"); got != "42" {
+		t.Errorf("by SQL: %s", got)
+	}
+	if got := h.value(conn, "select string_agg(name, ',' order by name) from pg_prepared_statements where from_sql or name = 'by_n'"); got != "by_n,q" {
+		t.Errorf("listed: %s", got)
+	}
+	h.exec(conn, "deallocate by_n")
+	h.parkAll()
+	if r := raw.ExecPrepared(h.ctx(), "by_n", [][]byte{[]byte("1")}, nil, nil).Read(); code(r.Err) != "26000" {
+		t.Errorf("after DEALLOCATE: %v", r.Err)
+	}
+}
+
+func TestRoleOutlivesTheBackend(t *testing.T) {
+	h := open(t)
+	conn := h.connect("user=boss")
+	h.exec(conn, "set session authorization app")
+	h.parkAll()
+	if got := h.value(conn, "select session_user::text || ' ' || current_user"); got != "app app" {
+		t.Error(got)
+	}
+	h.exec(conn, "reset session authorization; set role app")
+	h.parkAll()
+	if got := h.value(conn, "select session_user::text || ' ' || current_user"); got != "boss app" {
+		t.Error(got)
+	}
+}
+
+// pinned is why a session cannot be parked.
+func (h *house) pinned() string {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.ctx(), 300*time.Millisecond)
+	defer cancel()
+	var holdouts *cluster.Holdouts
+	if err := h.pool.Park(ctx); !errors.As(err, &holdouts) {
+		h.t.Errorf("not pinned: %v", err)
+		return ""
+	}
+	return strings.Join(holdouts.Sessions[0].Reasons, ",")
+}
+
+func TestPins(t *testing.T) {
+	h := open(t)
+	for _, c := range []struct{ set, want, unset string }{
+		{"begin", "transaction", "rollback"},
+		{"create temp table tt (n int)", "temporary_object", "drop table tt"},
+		{"create type pg_temp.tt as (n int)", "temporary_object", "drop type pg_temp.tt"},
+		{"create function pg_temp.f() returns int language sql as 'select 1'", "temporary_object", "drop function pg_temp.f()"},
+		{"select pg_advisory_lock(7)", "advisory_lock", "select pg_advisory_unlock(7)"},
+		{"begin; declare c cursor with hold for select 1; commit", "cursor", "close c"},
+		{"prepare a as select 1; select 2", "prepared_text", "deallocate a"},
+		{"set statement_timeout = 1; select 1", "", ""},
+	} {
+		conn := h.connect("default_query_exec_mode=simple_protocol")
+		h.exec(conn, c.set)
+		if c.want != "" {
+			if got := h.pinned(); got != c.want {
+				t.Errorf("%s: pinned by %q, want %q", c.set, got, c.want)
+			}
+			h.exec(conn, c.unset)
+			h.parkAll()
+			h.exec(conn, "select 1")
+		}
+		conn.Close(h.ctx())
+		h.eventuallyGone(0)
+	}
+}
