@@ -28,23 +28,29 @@ func (s *session) capture(context.Context) error {
 		s.traffic.tally.Park(pool.Recoverable)
 		if !errors.Is(err, errBackendBroken) {
 			s.log.Debug("cannot read a session's state now", "error", err)
-			s.seat.Pin("unreadable")
+			s.pin("unreadable")
 			err = &pool.Pinned{Reasons: []string{"unreadable"}}
 		}
 		return err
 	}
 	if pins := read.decide(); len(pins) > 0 {
 		s.traffic.tally.Park(pool.Recoverable)
-		s.seat.Pin(pins...)
+		s.pin(pins...)
 		return &pool.Pinned{Reasons: pins}
 	}
-	s.seat.Pin()
+	s.pin()
 	if hasSpoken(s.client) {
 		s.traffic.tally.Park(pool.Recoverable)
 		return &pool.Pinned{Reasons: []string{pgwire.InRequest.String()}}
 	}
 	s.keep(&read.state)
 	return nil
+}
+
+// pin shows why the session was not parked, until it does something.
+func (s *session) pin(reasons ...string) {
+	s.traffic.pinned = len(reasons) > 0
+	s.seat.Pin(reasons...)
 }
 
 // keep gives the backend up for what is known of the session.

@@ -30,9 +30,9 @@ func newDialogue(conn net.Conn) *dialogue {
 
 // reply is what a backend answered to one batch.
 type reply struct {
-	rows   [][]string // NULL reads ""; see nulls
-	nulls  map[[2]int]bool
-	shape  []byte // ParameterDescription and RowDescription, where they were asked for
+	rows   [][]string // NULL reads ""
+	raw    []byte     // rows and CommandComplete, as they came
+	shape  []byte     // ParameterDescription and RowDescription, where they were asked for
 	failed *engineError
 	status byte
 }
@@ -84,7 +84,10 @@ func (d *dialogue) read() (r reply, err error) {
 			return r, nil
 		case pgwire.ErrorResponse:
 			r.failed = newEngineError(body)
+		case pgwire.CommandComplete, pgwire.EmptyQueryResponse:
+			r.raw = pgwire.AppendMessage(r.raw, kind, body)
 		case pgwire.DataRow:
+			r.raw = pgwire.AppendMessage(r.raw, kind, body)
 			if err := r.row(body); err != nil {
 				return r, err
 			}
@@ -111,12 +114,6 @@ func (r *reply) row(body []byte) error {
 	values := make([]string, len(row.Values))
 	for i, v := range row.Values {
 		values[i] = string(v)
-		if v == nil {
-			if r.nulls == nil {
-				r.nulls = map[[2]int]bool{}
-			}
-			r.nulls[[2]int{len(r.rows), i}] = true
-		}
 	}
 	r.rows = append(r.rows, values)
 	return nil

@@ -39,7 +39,9 @@ func (s *session) stopped() {
 // long as somebody takes the answers.
 func (s *session) clientGone(r relay.Return) {
 	s.traffic.tally.Aborted.Add(1)
-	s.linger(lingerLimit, r.ToClient)
+	if s.backend != nil {
+		s.linger(lingerLimit, r.ToClient)
+	}
 	s.finish()
 }
 

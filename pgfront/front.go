@@ -77,6 +77,8 @@ type Front struct {
 	closed   bool
 	sessions map[*session]struct{}
 	keys     map[pgwire.Key]*session
+	// keepalives are the engine's answers, by cluster and text.
+	keepalives map[string]map[string]*keepalive
 }
 
 // New returns a Front. It serves until Close.
@@ -88,7 +90,7 @@ func New(c Config) *Front {
 	if c.HandshakeTimeout <= 0 {
 		c.HandshakeTimeout = 10 * time.Second
 	}
-	f := &Front{Config: c, sessions: map[*session]struct{}{}, keys: map[pgwire.Key]*session{}}
+	f := &Front{Config: c, sessions: map[*session]struct{}{}, keys: map[pgwire.Key]*session{}, keepalives: map[string]map[string]*keepalive{}}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	return f
 }

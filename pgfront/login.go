@@ -59,8 +59,15 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 // open gives the session a backend that is what its last one was.
 func (s *session) open(ctx context.Context, at cluster.Backend) (*opened, error) {
 	o, err := s.logIn(ctx, at)
-	if err != nil || s.kept == nil {
-		return o, err
+	if err != nil {
+		return nil, err
+	}
+	if s.kept == nil {
+		if err := s.learnKeepalives(ctx, o); err != nil {
+			o.conn.Close()
+			return nil, err
+		}
+		return o, nil
 	}
 	if err := s.rebuild(ctx, o); err != nil {
 		o.conn.Close()
@@ -189,7 +196,11 @@ func encodingName(asked string) string {
 func (s *session) wake(ctx context.Context) {
 	for {
 		goodbye, err := s.peek(ctx)
+		answered := false
 		if err == nil && !goodbye {
+			answered, err = s.answerAsleep()
+		}
+		if err == nil && !goodbye && !answered {
 			err = s.serveParked(ctx)
 		}
 		switch {

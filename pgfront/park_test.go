@@ -12,6 +12,7 @@ import (
 
 	"serverlessproxy/cluster"
 	"serverlessproxy/pool"
+	"serverlessproxy/router"
 )
 
 // parkAll parks everybody and has the cluster serve under another generation:
@@ -149,7 +150,6 @@ func TestPins(t *testing.T) {
 		{"select pg_advisory_lock(7)", "advisory_lock", "select pg_advisory_unlock(7)"},
 		{"begin; declare c cursor with hold for select 1; commit", "cursor", "close c"},
 		{"prepare a as select 1; select 2", "prepared_text", "deallocate a"},
-		{"set statement_timeout = 1; select 1", "", ""},
 	} {
 		conn := h.connect("default_query_exec_mode=simple_protocol")
 		h.exec(conn, c.set)
@@ -163,5 +163,60 @@ func TestPins(t *testing.T) {
 		}
 		conn.Close(h.ctx())
 		h.eventuallyGone(0)
+	}
+}
+
+// What asks only whether the connection lives is answered without the engine,
+// byte for byte as the engine does.
+func TestKeepalives(t *testing.T) {
+	h := open(t, withTarget(func(t *router.Target) { t.KeepaliveQueries = []string{"SELECT 1", "/* ping */ SELECT 1", "-- ping"} }))
+	_, conn := h.raw()
+	ask := func(request []byte) string {
+		t.Helper()
+		if _, err := conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		b := make([]byte, 4096)
+		for !strings.HasSuffix(string(got), "Z\x00\x00\x00\x05I") {
+			n, err := conn.Read(b)
+			if err != nil {
+				t.Fatalf("%q: %v", got, err)
+			}
+			got = append(got, b[:n]...)
+		}
+		return string(got)
+	}
+	bind := func(formats string) []byte { return message('B', "\x00\x00\x00\x00\x00\x00"+formats) }
+	parse, run, done := message('P', "\x00SELECT 1\x00\x00\x00"), message('E', "\x00\x00\x00\x00\x00"), message('S', "")
+	requests := map[string][]byte{
+		"Sync": done, "empty": query(""), "ping": query("-- ping"), "simple": query("SELECT 1"), "commented": query("/* ping */ SELECT 1"),
+		"extended": join(parse, bind("\x00\x00"), message('D', "P\x00"), run, done),
+		"binary":   join(parse, message('D', "S\x00"), bind("\x00\x01\x00\x01"), message('D', "P\x00"), run, done),
+		"again":    join(bind("\x00\x00"), run, done),
+		"nothing":  join(message('P', "\x00\x00\x00\x00"), bind("\x00\x00"), message('D', "P\x00"), run, done),
+	}
+	order := []string{"Sync", "empty", "ping", "simple", "commented", "extended", "again", "binary", "nothing"}
+	want := map[string]string{}
+	for _, name := range order {
+		want[name] = ask(requests[name])
+	}
+	h.parkAll()
+	h.cluster.Sleep()
+	woken := h.cluster.Woken()
+	for _, name := range order {
+		if got := ask(requests[name]); got != want[name] {
+			t.Errorf("%s: %q, the engine says %q", name, got, want[name])
+		}
+		if h.phases(pool.Parked) != 1 {
+			t.Errorf("%s: not parked any more", name)
+		}
+	}
+	if n := h.cluster.Woken(); n != woken {
+		t.Errorf("woken %d times", n-woken)
+	}
+	h.cluster.Serve(engineBackend())
+	if got := ask(join(bind("\x00\x00"), run, done)); got != ask(join(bind("\x00\x00"), run, done)) {
+		t.Errorf("the unnamed statement is another: %q", got)
 	}
 }

@@ -96,8 +96,10 @@ func (k *state) plan() []step {
 			set(&early, s.name, s.value)
 		}
 	}
-	set(&early, "session_authorization", k.sessionUser)
-	set(&early, "role", k.role)
+	if k.sessionUser != "" {
+		set(&early, "session_authorization", k.sessionUser)
+		set(&early, "role", k.role)
+	}
 	early.batch = withSync(early.batch)
 	late.batch = withSync(closeStatement(late.batch, ourName))
 	plan = append(plan, early)

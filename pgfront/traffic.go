@@ -15,6 +15,7 @@ type traffic struct {
 	seat    *pool.Seat
 	tally   *pool.Tally
 	phase   pool.Phase
+	pinned  bool   // the seat says so
 	early   []byte // from the backend, before the relay has it
 
 	pin   pgwire.Pin
@@ -56,6 +57,10 @@ func (t *traffic) enter() {
 	if phase != t.phase {
 		t.phase = phase
 		t.seat.Set(phase)
+		if t.pinned && phase != pool.Idle {
+			t.pinned = false
+			t.seat.Pin() // until the next attempt finds out
+		}
 	}
 	if pin := t.tracker.Pinned(); pin != t.pin {
 		t.pin = pin

@@ -30,6 +30,7 @@ const (
 const (
 	Authentication       = 'R'
 	BackendKeyData       = 'K'
+	BindComplete         = '2'
 	CommandComplete      = 'C'
 	CopyBothResponse     = 'W'
 	CopyInResponse       = 'G'
@@ -41,6 +42,7 @@ const (
 	ParameterStatus      = 'S'
 	ParseComplete        = '1'
 	RowDescription       = 'T'
+	EmptyQueryResponse   = 'I'
 	NoData               = 'n'
 	DataRow              = 'D'
 	ReadyForQuery        = 'Z'

@@ -286,6 +286,12 @@ func (t *Tracker) Unnamed() (body []byte, known bool) {
 	return t.ledger.unnamed, !t.ledger.lost
 }
 
+// HasUnnamed says what the body of the unnamed statement's Parse is, where the
+// Tracker has not seen that pass.
+func (t *Tracker) HasUnnamed(body []byte) {
+	t.ledger.unnamed, t.ledger.lost = append(t.ledger.unnamed[:0], body...), false
+}
+
 // Names are what may be the names of settings of somebody's own; more tells
 // that there were more than are kept.
 func (t *Tracker) Names() (names []string, more bool) {
