@@ -1,7 +1,6 @@
 package pgfront
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -19,7 +18,7 @@ var errBackendBroken = errors.New("the backend is of no use any more")
 // capture reads the session's state from the engine and gives the backend up.
 // Until that is done nothing has changed: whatever fails leaves the session on
 // its backend, unless that is broken (errBackendBroken).
-func (s *session) capture(context.Context) error {
+func (s *session) capture() error {
 	if s.backend == nil {
 		return nil
 	}
@@ -157,13 +156,7 @@ func (s *session) askShapes(d *dialogue, r *reading, left *int) error {
 	}
 	for i, reply := range replies {
 		of[i].shape = reply.shape
-		switch {
-		case reply.failed == nil:
-		case reply.shape != nil:
-			r.several = true
-		default:
-			r.broken = true
-		}
+		r.several = r.several || reply.failed != nil && reply.shape != nil
 	}
 	return nil
 }
@@ -172,12 +165,18 @@ func (s *session) askShapes(d *dialogue, r *reading, left *int) error {
 // way to it then.
 func (s *session) release() {
 	s.cancelling.Lock()
-	s.backend.SetDeadline(time.Now().Add(closeLimit))
-	_, _ = s.backend.Write(pgwire.AppendTerminate(nil)) // an engine that does not hear it sees the end
-	s.backend.Close()
+	generation := s.at.Generation
+	offered := s.offer()
+	if offered == nil {
+		(&spare{conn: s.backend}).Close()
+	}
 	s.backend = nil
 	s.forgetBackend()
 	s.cancelling.Unlock()
-	s.seat.Set(pool.Parked)
 	s.describeBackend(0)
+	if offered == nil {
+		s.seat.Set(pool.Parked)
+		return
+	}
+	s.seat.GiveUp(s.spareKey(), generation, offered)
 }

@@ -274,7 +274,7 @@ func TestParkIsPrevented(t *testing.T) {
 	if _, err := busy.Exec(h.ctx(), "begin"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(h.ctx(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(h.ctx(), 2*time.Second)
 	defer cancel()
 	err := h.pool.Park(ctx)
 	var holdouts *cluster.Holdouts

@@ -31,12 +31,12 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 	defer stop()
 	var until time.Time // of the tries; set by the first that fails
 	for wait := firstRetry; ; wait = min(2*wait, longestRetry) {
-		at, err := s.seat.Backend(ctx, trigger)
+		grant, err := s.ask(ctx, trigger)
 		if err != nil {
 			return nil, causeOf(ctx, err)
 		}
-		s.begins(at)
-		o, err := s.open(ctx, at)
+		s.begins(grant.Backend)
+		o, err := s.open(ctx, grant)
 		if err == nil {
 			s.has(o)
 			return o, nil
@@ -57,8 +57,8 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 }
 
 // open gives the session a backend that is what its last one was.
-func (s *session) open(ctx context.Context, at cluster.Backend) (*opened, error) {
-	o, err := s.logIn(ctx, at)
+func (s *session) open(ctx context.Context, grant pool.Grant) (*opened, error) {
+	o, err := s.backendOf(ctx, grant)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +76,30 @@ func (s *session) open(ctx context.Context, at cluster.Backend) (*opened, error)
 	}
 	s.traffic.tally.Restore(pool.Done)
 	return o, nil
+}
+
+// ask waits until the cluster serves. A session that was parked may go on with
+// a spare; a new one is to see what was altered of its role since that spare's
+// login.
+func (s *session) ask(ctx context.Context, trigger cluster.Trigger) (pool.Grant, error) {
+	if s.kept != nil {
+		return s.seat.Borrow(ctx, trigger, s.spareKey())
+	}
+	at, err := s.seat.Backend(ctx, trigger)
+	return pool.Grant{Backend: at}, err
+}
+
+// backendOf is the spare of a grant, where it is of use, or a new login.
+func (s *session) backendOf(ctx context.Context, grant pool.Grant) (*opened, error) {
+	if offered, ok := grant.Spare.(*spare); ok {
+		o, err := offered.revive(ctx)
+		if err == nil {
+			return o, nil
+		}
+		s.log.Debug("a spare backend is of no use", "error", err)
+		offered.Close()
+	}
+	return s.logIn(ctx, grant.Backend)
 }
 
 func (s *session) countRestore(err error) {

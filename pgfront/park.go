@@ -23,6 +23,7 @@ func (s *session) Park(ctx context.Context) error {
 	answer := make(chan error, 1)
 	s.parks = append(s.parks, answer)
 	if s.loan != nil {
+		s.traffic.resting.Store(false)
 		s.loan.Recall()
 	}
 	s.mu.Unlock()
@@ -46,7 +47,7 @@ func (s *session) takeBack(answer chan error) bool {
 		return false
 	}
 	s.parks = slices.Delete(s.parks, i, i+1)
-	if s.loan != nil && len(s.parks) == 0 && s.ending == nil {
+	if s.loan != nil && len(s.parks) == 0 && s.ending == nil && !s.seat.ReleaseAtOnce() {
 		s.loan.Keep()
 	}
 	return true
@@ -97,6 +98,7 @@ func (s *session) end(why *told, when urgency) {
 	case s.loan != nil && s.endNow:
 		s.loan.Sever()
 	case s.loan != nil:
+		s.traffic.resting.Store(false)
 		s.loan.Recall()
 	case s.interrupt != nil && (s.endNow || !s.lingering):
 		s.interrupt(s.ending)

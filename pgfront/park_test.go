@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"serverlessproxy/cluster"
+	"serverlessproxy/pgfront"
 	"serverlessproxy/pool"
 	"serverlessproxy/router"
 )
@@ -219,4 +223,98 @@ func TestKeepalives(t *testing.T) {
 	if got := ask(join(bind("\x00\x00"), run, done)); got != ask(join(bind("\x00\x00"), run, done)) {
 		t.Errorf("the unnamed statement is another: %q", got)
 	}
+}
+
+func atOnce(h *house, _ *pgfront.Config) {
+	limits := h.poolLimits()
+	limits.ReleaseAfter = pool.AtOnce
+	h.pool.Configure(limits)
+}
+
+// Sessions that give up their backends at every safe point lose nothing.
+func TestReleasedAtOnce(t *testing.T) {
+	h := open(t, atOnce)
+	conn := h.connect("")
+	h.exec(conn, "set work_mem = '9MB'")
+	h.eventuallyIn(pool.Parked, 1)
+	for i := range 20 {
+		if got := h.value(conn, "select $1::int + 1", i); got != fmt.Sprint(i+1) {
+			t.Errorf("%s", got)
+		}
+		if got := h.value(conn, "show work_mem"); got != "9MB" {
+			t.Errorf("%s", got)
+		}
+	}
+	h.exec(conn, "begin")
+	h.exec(conn, "create temp table gone (n int)")
+	h.exec(conn, "commit")
+	h.exec(conn, "insert into gone values (1)")
+	if got := h.value(conn, "select n from gone"); got != "1" {
+		t.Error("the temporary table is another")
+	}
+	h.exec(conn, "drop table gone")
+	h.eventuallyIn(pool.Parked, 1)
+	if h.pool.Spares() == 0 {
+		t.Error("the backend is not kept for others")
+	}
+	// Another session finds nothing of it.
+	other := h.connect("")
+	h.eventuallyIn(pool.Parked, 2)
+	if got := h.value(other, "show work_mem"); got != "4MB" {
+		t.Errorf("another session has work_mem %s", got)
+	}
+}
+
+func TestProgramsReleasedAtOnce(t *testing.T) {
+	h := open(t, atOnce)
+	env := append(os.Environ(), "PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", h.address.Port), "PGUSER=app", "PGPASSWORD=secret", "PGDATABASE=app", "PGSSLMODE=disable")
+	for _, command := range []string{
+		"pgbench -i -s 1 -q", "pgbench -c 4 -T 2 -n -M simple", "pgbench -c 4 -T 2 -n -M extended", "pgbench -c 4 -T 2 -n -M prepared", "pgbench -c 4 -T 2 -n -S -M prepared",
+	} {
+		words := strings.Fields(command)
+		cmd := exec.Command(bin(words[0]), words[1:]...)
+		cmd.Env = env
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Contains(string(out), "aborted") {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
+		t.Logf("%s", out)
+	}
+}
+
+// A prepared statement that cannot be what it was fails with the engine's own
+// error when it is used, and the session goes on.
+func TestStatementsThatChanged(t *testing.T) {
+	h := open(t)
+	conn := h.connect("default_query_exec_mode=simple_protocol")
+	h.exec(conn, "drop table if exists changing, vanishing; create table changing (n int); create table vanishing (n int); insert into changing values (1)")
+	raw := conn.PgConn()
+	for name, sql := range map[string]string{"c": "select * from changing where n = $1", "v": "select n from vanishing where n = $1", "": "select * from changing where n = $1"} {
+		if _, err := raw.Prepare(h.ctx(), name, sql, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.parkAll()
+	boss, err := server.connect(h.ctx(), "postgres", "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer boss.Close(context.Background())
+	if _, err := boss.Exec(h.ctx(), "alter table changing alter n type bigint; drop table vanishing"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for name, want := range map[string]string{"c": "0A000 cached plan must not change result type", "v": `42P01 relation "vanishing" does not exist`} {
+			r := raw.ExecPrepared(h.ctx(), name, [][]byte{[]byte("1")}, nil, nil).Read()
+			var e *pgconn.PgError
+			if !errors.As(r.Err, &e) || e.Code+" "+e.Message != want {
+				t.Errorf("%s: %v, want %s", name, r.Err, want)
+			}
+		}
+		h.parkAll()
+	}
+	if err := raw.Deallocate(h.ctx(), "c"); err != nil {
+		t.Error(err)
+	}
+	h.exec(conn, "select 1")
 }

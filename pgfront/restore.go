@@ -2,6 +2,7 @@ package pgfront
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,13 +32,22 @@ func (s *session) rebuild(ctx context.Context, o *opened) error {
 	if err != nil {
 		return fmt.Errorf("restore session: %w", err)
 	}
+	var substitutes [][]byte
 	for i, step := range plan {
-		if err := step.check(replies[i]); err != nil {
+		err := step.check(replies[i])
+		if lost := (*told)(nil); step.name != nil && errors.As(err, &lost) {
+			substitutes = append(substitutes, step.substitute(lost))
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 		if step.ages {
 			s.kept.age(replies[i].rows)
 		}
+	}
+	if err := s.putSubstitutes(d, substitutes); err != nil {
+		return err
 	}
 	o.rest = append(withoutStatus(d.aside), append(o.rest, d.reader.Rest()...)...)
 	maps.Copy(o.parameters, d.reported)
@@ -64,6 +74,37 @@ type step struct {
 	want  []setting // the rows of set_config, in order
 	shape []byte    // nil: any
 	ages  bool      // it tells since when there is each statement
+	// name is of the prepared statement that it is about: one that cannot be
+	// what it was fails when it is used. nil: then the session fails.
+	name  *string
+	types []uint32
+	// undescribed: the client may know it by a description that nobody else
+	// knows any more.
+	undescribed bool
+}
+
+// substitute puts a statement that fails in the place of one that cannot be
+// what it was.
+func (st *step) substitute(lost *told) []byte {
+	batch := closeStatement(nil, *st.name)
+	return withSync(parseMessage(batch, *st.name, pgwire.Substitute(lost.code, lost.detail), st.types))
+}
+
+func (s *session) putSubstitutes(d *dialogue, batches [][]byte) error {
+	if len(batches) == 0 {
+		return nil
+	}
+	s.traffic.tracker.Substituted()
+	replies, err := d.run(batches...)
+	if err != nil {
+		return fmt.Errorf("restore session: %w", err)
+	}
+	for _, r := range replies {
+		if r.failed != nil {
+			return notRestored("prepared statements", r.failed.code, r.failed.text)
+		}
+	}
+	return nil
 }
 
 // age notes since when there is each statement in the new backend, so that
@@ -115,7 +156,7 @@ func (k *state) plan() []step {
 	}
 	if k.unnamed != nil {
 		batch := pgwire.AppendMessage(nil, pgwire.Parse, k.unnamed)
-		plan = append(plan, step{what: "the unnamed prepared statement", batch: withSync(describe(batch, "")), shape: k.unnamedShape})
+		plan = append(plan, step{what: "the unnamed prepared statement", batch: withSync(describe(batch, "")), shape: k.unnamedShape, name: new(string)})
 	} else if len(plan) > 1 {
 		plan = append(plan, step{what: "the unnamed prepared statement", batch: withSync(closeStatement(nil, ""))})
 	}
@@ -129,7 +170,7 @@ func (st *statement) step() step {
 	} else {
 		batch = parseMessage(nil, st.name, st.text, st.types)
 	}
-	return step{what: fmt.Sprintf("prepared statement %q", st.name), batch: withSync(describe(batch, st.name)), shape: st.shape}
+	return step{what: fmt.Sprintf("prepared statement %q", st.name), batch: withSync(describe(batch, st.name)), shape: st.shape, name: &st.name, types: st.types, undescribed: st.shape == nil}
 }
 
 func (st *step) check(r reply) error {
@@ -147,7 +188,7 @@ func (st *step) check(r reply) error {
 			return notRestored("setting "+want.name, "55000", fmt.Sprintf("it is %q now", got))
 		}
 	}
-	if st.shape != nil && !sameShape(st.shape, r.shape) {
+	if st.undescribed || st.shape != nil && !sameShape(st.shape, r.shape) {
 		return notRestored(st.what, "0A000", "cached plan must not change result type")
 	}
 	return nil
@@ -155,7 +196,7 @@ func (st *step) check(r reply) error {
 
 // notRestored is what a client is told whose session cannot be what it was.
 func notRestored(what, code, why string) *told {
-	return &told{code: code, message: fmt.Sprintf("cannot restore the session: %s: %s", what, why), refusal: pool.RefusedResumeFailed}
+	return &told{code: code, message: fmt.Sprintf("cannot restore the session: %s", what), detail: why, refusal: pool.RefusedResumeFailed}
 }
 
 // catchUp tells the client what is different now that there is a new backend.

@@ -203,6 +203,9 @@ func (s *session) lend() {
 	if s.endNow || s.lost {
 		s.loan.Sever()
 	} else if s.ending != nil || len(s.parks) > 0 {
+		s.traffic.resting.Store(false)
+		s.loan.Recall()
+	} else if s.backend != nil && s.replication == none && s.seat.ReleaseAtOnce() {
 		s.loan.Recall()
 	}
 }
@@ -246,13 +249,25 @@ func (s *session) recalled(ending *told) {
 		s.leaveWith(ending)
 		return
 	}
-	err := s.capture(s.front.ctx)
+	if !s.mustPark() {
+		s.lend()
+		return
+	}
+	err := s.capture()
 	if errors.Is(err, errBackendBroken) {
 		s.backendGone(relay.Return{Err: err})
 		return
 	}
+	s.traffic.resting.Store(err != nil)
 	s.answerParks(err)
 	s.lend()
+}
+
+// mustPark tells whether somebody wants the session parked still.
+func (s *session) mustPark() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.parks) > 0 || s.seat.ReleaseAtOnce() && s.backend != nil
 }
 
 // describeBackend shows operators the engine's own id of the session.

@@ -28,7 +28,7 @@ type statement struct {
 	types      []uint32
 	fromSQL    bool
 	since      string // when it was prepared, in the engine's words: tells two of one name apart
-	shape      []byte // what Describe says of it
+	shape      []byte // what Describe says of it; nil: it cannot be described any more
 }
 
 // reading is what a backend tells of its session, before anybody has judged it.

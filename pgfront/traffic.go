@@ -15,7 +15,10 @@ type traffic struct {
 	seat    *pool.Seat
 	tally   *pool.Tally
 	phase   pool.Phase
-	pinned  bool   // the seat says so
+	pinned  bool // the seat says so
+	// resting: an attempt to park has just failed, and nothing has happened
+	// since that would make another one go otherwise.
+	resting atomic.Bool
 	early   []byte // from the backend, before the relay has it
 
 	pin   pgwire.Pin
@@ -26,6 +29,9 @@ type traffic struct {
 func (t *traffic) FromClient(b []byte) (n int, stop bool) {
 	n, stop = t.tracker.FromClient(b)
 	t.tally.BytesIn.Add(int64(n))
+	if t.resting.Load() {
+		t.resting.Store(false)
+	}
 	t.enter()
 	return n, stop
 }
@@ -43,7 +49,7 @@ func (t *traffic) FromBackend(b []byte) (n int, stop bool) {
 }
 
 // Safe implements relay.Scanner.
-func (t *traffic) Safe() bool { return t.tracker.Safe() }
+func (t *traffic) Safe() bool { return t.tracker.Safe() && !t.resting.Load() }
 
 // enter tells the pool of a new phase, if it is one.
 func (t *traffic) enter() {

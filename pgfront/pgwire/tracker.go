@@ -39,6 +39,8 @@ type Tracker struct {
 	ledger  ledger
 	reports map[string]string
 
+	substituted bool // an error may be a substitute's
+
 	realPID, shownPID uint32
 	violation         error
 }
@@ -184,6 +186,12 @@ func (t *Tracker) FromServer(b []byte) (n int, stop bool) {
 				return at, false
 			}
 		default:
+			if kind == ErrorResponse && t.substituted && length <= maxReport {
+				if len(b)-at < 1+length {
+					return at, false
+				}
+				unmask(b[at+headerSize : at+1+length])
+			}
 			t.response(kind)
 		}
 		at = t.server.pass(b, at+1+length)
