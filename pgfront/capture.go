@@ -141,12 +141,12 @@ func (s *session) askShapes(d *dialogue, r *reading, left *int) error {
 			st.shape = old.shape
 			continue
 		}
-		batch := describe(nil, st.name)
+		var batch []byte
 		if st.fromSQL {
 			batch = parseMessage(batch, ourName, st.text, nil) // fails if it is more than one statement
 			batch = closeStatement(batch, ourName)
 		}
-		ask, of = append(ask, withSync(batch)), append(of, st)
+		ask, of = append(ask, withSync(describe(batch, st.name))), append(of, st)
 	}
 	*left += len(ask)
 	replies, err := d.run(ask...)
@@ -155,8 +155,11 @@ func (s *session) askShapes(d *dialogue, r *reading, left *int) error {
 		return err
 	}
 	for i, reply := range replies {
-		of[i].shape = reply.shape
-		r.several = r.several || reply.failed != nil && reply.shape != nil
+		if reply.failed == nil {
+			of[i].shape = reply.shape
+			continue
+		}
+		r.several = r.several || of[i].fromSQL && reply.failed.code == "42601"
 	}
 	return nil
 }
