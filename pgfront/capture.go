@@ -54,7 +54,8 @@ func (s *session) pin(reasons ...string) {
 
 // keep gives the backend up for what is known of the session.
 func (s *session) keep(kept *state) {
-	s.kept = kept
+	s.kept, s.carried = kept, true
+	s.traffic.did.Store(nothing)
 	s.release()
 	s.traffic.tally.Park(pool.Done)
 	if aside := s.traffic.early; len(aside) > 0 {

@@ -78,6 +78,11 @@ func (s *session) backendGone(r relay.Return) {
 	case err != nil || tracker.Torn():
 	case tracker.Told():
 		sayGoodbye(s.client, nil)
+	case s.outlives():
+		return
+	case tracker.Busy():
+		s.log.Info("the server closed a session at work", "error", r.Err)
+		sayGoodbye(s.client, unknownOutcome().fatal())
 	default:
 		s.log.Info("the server closed a session", "error", r.Err)
 		sayGoodbye(s.client, crashed().fatal())

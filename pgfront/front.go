@@ -73,6 +73,9 @@ type Front struct {
 	cancel context.CancelCauseFunc
 	group  sync.WaitGroup // every connection that is served, and every session
 
+	watching   sync.Once
+	background sync.WaitGroup // watchIdle
+
 	mu       sync.Mutex // protects what follows
 	closed   bool
 	sessions map[*session]struct{}
@@ -131,6 +134,10 @@ func (f *Front) enter(s *session) bool {
 	}
 	f.group.Add(1)
 	if s != nil {
+		f.watching.Do(func() {
+			f.background.Add(1)
+			go f.watchIdle()
+		})
 		f.sessions[s] = struct{}{}
 	}
 	return true
@@ -152,14 +159,11 @@ func (f *Front) Wait() { f.group.Wait() }
 func (f *Front) Close() {
 	f.mu.Lock()
 	f.closed = true
-	all := make([]*session, 0, len(f.sessions))
-	for s := range f.sessions {
-		all = append(all, s)
-	}
 	f.mu.Unlock()
 	f.cancel(errClosed)
-	for _, s := range all {
+	for _, s := range f.everybody() {
 		s.Close(pool.Draining)
 	}
 	f.group.Wait()
+	f.background.Wait()
 }

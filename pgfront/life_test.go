@@ -388,15 +388,25 @@ func TestEngineEndsASession(t *testing.T) {
 
 func TestLost(t *testing.T) {
 	h := open(t)
-	conn := h.connect("")
+	conn, fresh := h.connect(""), h.connect("")
+	h.exec(conn, "set work_mem = '5MB'")
 	h.pool.Lost(7)
-	if err := conn.Ping(h.ctx()); err != nil {
+	if err := fresh.Ping(h.ctx()); err != nil {
 		t.Errorf("another generation: %v", err)
 	}
+	time.Sleep(3 * time.Second) // both states are read: nothing outside shows when
+	h.pool.Lost(1)
+	h.eventuallyIn(pool.Parked, 2)
+	if got := h.value(conn, "show work_mem"); got != "5MB" {
+		t.Error(got)
+	}
+	h.exec(fresh, "begin")
 	h.pool.Lost(1)
 	h.eventuallyGone(0)
-	if _, err := conn.Exec(h.ctx(), "select 1"); code(err) != "57P02" {
-		t.Errorf("%v", err)
+	for _, c := range []*pgx.Conn{conn, fresh} {
+		if _, err := c.Exec(h.ctx(), "select 1"); code(err) != "57P02" {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -138,6 +138,7 @@ func (s *session) has(o *opened) {
 
 // greetWith passes on what the engine says to a new session; the key is ours.
 func (s *session) greetWith(o *opened) error {
+	s.carried = true // there is nothing yet
 	s.reported = o.parameters
 	s.front.register(s, o.key.PID)
 	b := pgwire.AppendBackendKeyData(o.greeting, s.shown)
@@ -146,6 +147,7 @@ func (s *session) greetWith(o *opened) error {
 
 // greetAsleep greets as the engine would, from what is known of it.
 func (s *session) greetAsleep() error {
+	s.carried = true // there is nothing yet
 	s.reported = s.asleep
 	s.front.register(s, unusedPID())
 	var b []byte

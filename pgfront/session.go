@@ -44,6 +44,7 @@ type session struct {
 	reported        map[string]string
 	traffic         traffic
 	kept            *state // what the last reading told; nil: none was made
+	carried         bool   // and nothing else is to be kept, as long as traffic.did is nothing
 
 	shown pgwire.Key // what the client cancels by; set once, before it is told
 
@@ -61,6 +62,7 @@ type session struct {
 	endNow    bool       // or at once
 	lingering bool       // what its client left behind still runs
 	lost      bool       // the engine of the present backend died
+	reading   bool       // its state is to be read, without parking it
 	parks     []chan error
 	over      bool
 }
@@ -249,11 +251,14 @@ func (s *session) recalled(ending *told) {
 		s.leaveWith(ending)
 		return
 	}
+	attempt := s.capture
 	if !s.mustPark() {
-		s.lend()
-		return
+		if attempt = s.readOnly; !s.mustRead() {
+			s.lend()
+			return
+		}
 	}
-	err := s.capture()
+	err := attempt()
 	if errors.Is(err, errBackendBroken) {
 		s.backendGone(relay.Return{Err: err})
 		return
@@ -268,6 +273,14 @@ func (s *session) mustPark() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.parks) > 0 || s.seat.ReleaseAtOnce() && s.backend != nil
+}
+
+func (s *session) mustRead() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reading := s.reading
+	s.reading = false
+	return reading && s.backend != nil
 }
 
 // describeBackend shows operators the engine's own id of the session.

@@ -19,7 +19,8 @@ type traffic struct {
 	// resting: an attempt to park has just failed, and nothing has happened
 	// since that would make another one go otherwise.
 	resting atomic.Bool
-	early   []byte // from the backend, before the relay has it
+	did     atomic.Uint32 // since the session's state was read: nothing, something…
+	early   []byte        // from the backend, before the relay has it
 
 	pin   pgwire.Pin
 	noted atomic.Uint32 // pin, for others to read
@@ -29,6 +30,9 @@ type traffic struct {
 func (t *traffic) FromClient(b []byte) (n int, stop bool) {
 	n, stop = t.tracker.FromClient(b)
 	t.tally.BytesIn.Add(int64(n))
+	if n > 0 && t.did.Load() != something {
+		t.did.Store(something)
+	}
 	if t.resting.Load() {
 		t.resting.Store(false)
 	}
