@@ -251,20 +251,22 @@ func (s *session) recalled(ending *told) {
 		s.leaveWith(ending)
 		return
 	}
-	attempt := s.capture
-	if !s.mustPark() {
-		if attempt = s.readOnly; !s.mustRead() {
-			s.lend()
-			return
-		}
+	var err error
+	must := s.mustPark()
+	switch {
+	case must:
+		err = s.capture()
+	case s.mustRead():
+		err = s.readOnly()
 	}
-	err := attempt()
 	if errors.Is(err, errBackendBroken) {
 		s.backendGone(relay.Return{Err: err})
 		return
 	}
 	s.traffic.resting.Store(err != nil)
-	s.answerParks(err)
+	if must {
+		s.answerParks(err)
+	}
 	s.lend()
 }
 
