@@ -39,7 +39,9 @@ func (s *session) stopped() {
 // long as somebody takes the answers.
 func (s *session) clientGone(r relay.Return) {
 	s.traffic.tally.Aborted.Add(1)
-	s.linger(lingerLimit, r.ToClient)
+	if s.backend != nil {
+		s.linger(lingerLimit, r.ToClient)
+	}
 	s.finish()
 }
 
@@ -76,6 +78,11 @@ func (s *session) backendGone(r relay.Return) {
 	case err != nil || tracker.Torn():
 	case tracker.Told():
 		sayGoodbye(s.client, nil)
+	case s.outlives():
+		return
+	case tracker.Busy():
+		s.log.Info("the server closed a session at work", "error", r.Err)
+		sayGoodbye(s.client, unknownOutcome().fatal())
 	default:
 		s.log.Info("the server closed a session", "error", r.Err)
 		sayGoodbye(s.client, crashed().fatal())
@@ -177,12 +184,17 @@ func (s *session) giveUp() {
 		s.backend.Close()
 		s.backend = nil
 	}
-	s.mu.Lock()
-	s.backed, s.lost = false, false
-	s.at, s.real = cluster.Backend{}, pgwire.Key{}
-	s.mu.Unlock()
+	s.forgetBackend()
 	s.cancelling.Unlock()
 	s.answerParks(nil)
+}
+
+// forgetBackend is called with cancelling held.
+func (s *session) forgetBackend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backed, s.lost = false, false
+	s.at, s.real = cluster.Backend{}, pgwire.Key{}
 }
 
 func closeWrite(conn net.Conn) {

@@ -127,6 +127,16 @@ func crashed() *told {
 	}
 }
 
+// unknownOutcome is what a client is told whose request the engine may have
+// executed or not.
+func unknownOutcome() *told {
+	return &told{
+		code:    "08007",
+		message: "the server was restarted while a request was under way; whether it took effect is not known",
+		hint:    "Reconnect, and look before you repeat it.",
+	}
+}
+
 func outOfStep() *told {
 	return &told{code: "08P01", message: errBadUpstream.Error(), refusal: pool.RefusedResumeFailed}
 }

@@ -73,10 +73,15 @@ type Front struct {
 	cancel context.CancelCauseFunc
 	group  sync.WaitGroup // every connection that is served, and every session
 
+	watching   sync.Once
+	background sync.WaitGroup // watchIdle
+
 	mu       sync.Mutex // protects what follows
 	closed   bool
 	sessions map[*session]struct{}
 	keys     map[pgwire.Key]*session
+	// keepalives are the engine's answers, by cluster and text.
+	keepalives map[string]map[string]*keepalive
 }
 
 // New returns a Front. It serves until Close.
@@ -88,7 +93,7 @@ func New(c Config) *Front {
 	if c.HandshakeTimeout <= 0 {
 		c.HandshakeTimeout = 10 * time.Second
 	}
-	f := &Front{Config: c, sessions: map[*session]struct{}{}, keys: map[pgwire.Key]*session{}}
+	f := &Front{Config: c, sessions: map[*session]struct{}{}, keys: map[pgwire.Key]*session{}, keepalives: map[string]map[string]*keepalive{}}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	return f
 }
@@ -129,6 +134,10 @@ func (f *Front) enter(s *session) bool {
 	}
 	f.group.Add(1)
 	if s != nil {
+		f.watching.Do(func() {
+			f.background.Add(1)
+			go f.watchIdle()
+		})
 		f.sessions[s] = struct{}{}
 	}
 	return true
@@ -150,14 +159,11 @@ func (f *Front) Wait() { f.group.Wait() }
 func (f *Front) Close() {
 	f.mu.Lock()
 	f.closed = true
-	all := make([]*session, 0, len(f.sessions))
-	for s := range f.sessions {
-		all = append(all, s)
-	}
 	f.mu.Unlock()
 	f.cancel(errClosed)
-	for _, s := range all {
+	for _, s := range f.everybody() {
 		s.Close(pool.Draining)
 	}
 	f.group.Wait()
+	f.background.Wait()
 }

@@ -31,12 +31,12 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 	defer stop()
 	var until time.Time // of the tries; set by the first that fails
 	for wait := firstRetry; ; wait = min(2*wait, longestRetry) {
-		at, err := s.seat.Backend(ctx, trigger)
+		grant, err := s.ask(ctx, trigger)
 		if err != nil {
 			return nil, causeOf(ctx, err)
 		}
-		s.begins(at)
-		o, err := s.logIn(ctx, at)
+		s.begins(grant.Backend)
+		o, err := s.open(ctx, grant)
 		if err == nil {
 			s.has(o)
 			return o, nil
@@ -54,6 +54,61 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 		s.seat.Set(pool.Held)
 		pause(ctx, wait)
 	}
+}
+
+// open gives the session a backend that is what its last one was.
+func (s *session) open(ctx context.Context, grant pool.Grant) (*opened, error) {
+	o, err := s.backendOf(ctx, grant)
+	if err != nil {
+		return nil, err
+	}
+	if s.kept == nil {
+		if err := s.learnKeepalives(ctx, o); err != nil {
+			o.conn.Close()
+			return nil, err
+		}
+		return o, nil
+	}
+	if err := s.rebuild(ctx, o); err != nil {
+		o.conn.Close()
+		s.countRestore(err)
+		return nil, err
+	}
+	s.traffic.tally.Restore(pool.Done)
+	return o, nil
+}
+
+// ask waits until the cluster serves. A session that was parked may go on with
+// a spare; a new one is to see what was altered of its role since that spare's
+// login.
+func (s *session) ask(ctx context.Context, trigger cluster.Trigger) (pool.Grant, error) {
+	if s.kept != nil {
+		return s.seat.Borrow(ctx, trigger, s.spareKey())
+	}
+	at, err := s.seat.Backend(ctx, trigger)
+	return pool.Grant{Backend: at}, err
+}
+
+// backendOf is the spare of a grant, where it is of use, or a new login.
+func (s *session) backendOf(ctx context.Context, grant pool.Grant) (*opened, error) {
+	if offered, ok := grant.Spare.(*spare); ok {
+		o, err := offered.revive(ctx)
+		if err == nil {
+			return o, nil
+		}
+		s.log.Debug("a spare backend is of no use", "error", err)
+		offered.Close()
+	}
+	return s.logIn(ctx, grant.Backend)
+}
+
+func (s *session) countRestore(err error) {
+	if passing(err) || s.front.ctx.Err() != nil {
+		s.traffic.tally.Restore(pool.Recoverable)
+		return
+	}
+	s.log.Warn("cannot restore a session", "error", err)
+	s.traffic.tally.Restore(pool.Fatal)
 }
 
 // causeOf is why ctx ended, if that is why there is an error.
@@ -83,6 +138,7 @@ func (s *session) has(o *opened) {
 
 // greetWith passes on what the engine says to a new session; the key is ours.
 func (s *session) greetWith(o *opened) error {
+	s.carried = true // there is nothing yet
 	s.reported = o.parameters
 	s.front.register(s, o.key.PID)
 	b := pgwire.AppendBackendKeyData(o.greeting, s.shown)
@@ -91,6 +147,7 @@ func (s *session) greetWith(o *opened) error {
 
 // greetAsleep greets as the engine would, from what is known of it.
 func (s *session) greetAsleep() error {
+	s.carried = true // there is nothing yet
 	s.reported = s.asleep
 	s.front.register(s, unusedPID())
 	var b []byte
@@ -99,20 +156,6 @@ func (s *session) greetAsleep() error {
 	}
 	b = pgwire.AppendBackendKeyData(b, s.shown)
 	return s.write(pgwire.AppendReady(b, pgwire.IdleStatus))
-}
-
-// greetLate tells a client that was greeted before what is different now that
-// there is a backend.
-func (s *session) greetLate(o *opened) error {
-	s.traffic.tracker.Remap(o.key.PID, s.shown.PID)
-	var b []byte
-	for _, name := range slices.Sorted(maps.Keys(o.parameters)) {
-		if value := o.parameters[name]; s.reported[name] != value {
-			b = pgwire.AppendParameterStatus(b, name, value)
-		}
-	}
-	s.reported = o.parameters
-	return s.write(b)
 }
 
 func (s *session) write(b []byte) error {
@@ -179,7 +222,11 @@ func encodingName(asked string) string {
 func (s *session) wake(ctx context.Context) {
 	for {
 		goodbye, err := s.peek(ctx)
+		answered := false
 		if err == nil && !goodbye {
+			answered, err = s.answerAsleep()
+		}
+		if err == nil && !goodbye && !answered {
 			err = s.serveParked(ctx)
 		}
 		switch {
@@ -203,7 +250,7 @@ func (s *session) serveParked(ctx context.Context) error {
 	o, err := s.waitForBackend(ctx, cluster.OnQuery)
 	s.awaitRequest(false)
 	if err == nil {
-		return s.greetLate(o)
+		return s.catchUp(o)
 	}
 	if answer := s.unserved(err); answer != nil {
 		return s.skipRequest(ctx, answer)

@@ -23,6 +23,7 @@ func (s *session) Park(ctx context.Context) error {
 	answer := make(chan error, 1)
 	s.parks = append(s.parks, answer)
 	if s.loan != nil {
+		s.traffic.resting.Store(false)
 		s.loan.Recall()
 	}
 	s.mu.Unlock()
@@ -46,7 +47,7 @@ func (s *session) takeBack(answer chan error) bool {
 		return false
 	}
 	s.parks = slices.Delete(s.parks, i, i+1)
-	if s.loan != nil && len(s.parks) == 0 && s.ending == nil {
+	if s.loan != nil && len(s.parks) == 0 && s.ending == nil && !s.seat.ReleaseAtOnce() {
 		s.loan.Keep()
 	}
 	return true
@@ -60,15 +61,6 @@ func (s *session) answerParks(err error) {
 		answer <- err
 	}
 	s.parks = nil
-}
-
-// capture reads the session's state from the engine and gives the backend up.
-// Until that is built, a session is only parked where it never had a backend.
-func (s *session) capture(context.Context) error {
-	if s.backend == nil {
-		return nil
-	}
-	return &pool.Pinned{Reasons: []string{"unreadable"}}
 }
 
 // Drain implements pool.Session.
@@ -106,6 +98,7 @@ func (s *session) end(why *told, when urgency) {
 	case s.loan != nil && s.endNow:
 		s.loan.Sever()
 	case s.loan != nil:
+		s.traffic.resting.Store(false)
 		s.loan.Recall()
 	case s.interrupt != nil && (s.endNow || !s.lingering):
 		s.interrupt(s.ending)

@@ -2,7 +2,9 @@ package pgfront
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -41,6 +43,8 @@ type session struct {
 	pending         []byte // from the client, not yet shown to the relay
 	reported        map[string]string
 	traffic         traffic
+	kept            *state // what the last reading told; nil: none was made
+	carried         bool   // and nothing else is to be kept, as long as traffic.did is nothing
 
 	shown pgwire.Key // what the client cancels by; set once, before it is told
 
@@ -58,6 +62,7 @@ type session struct {
 	endNow    bool       // or at once
 	lingering bool       // what its client left behind still runs
 	lost      bool       // the engine of the present backend died
+	reading   bool       // its state is to be read, without parking it
 	parks     []chan error
 	over      bool
 }
@@ -200,6 +205,9 @@ func (s *session) lend() {
 	if s.endNow || s.lost {
 		s.loan.Sever()
 	} else if s.ending != nil || len(s.parks) > 0 {
+		s.traffic.resting.Store(false)
+		s.loan.Recall()
+	} else if s.backend != nil && s.replication == none && s.seat.ReleaseAtOnce() {
 		s.loan.Recall()
 	}
 }
@@ -213,6 +221,7 @@ func (s *session) returned(r relay.Return) {
 	s.client, s.backend = r.Client, r.Backend
 	s.pending = r.FromClient
 	s.traffic.early = r.FromBackend
+	maps.Copy(s.reported, s.traffic.tracker.Reported())
 	switch r.Why {
 	case relay.Recalled:
 		s.recalled(ending)
@@ -242,8 +251,38 @@ func (s *session) recalled(ending *told) {
 		s.leaveWith(ending)
 		return
 	}
-	s.answerParks(s.capture(s.front.ctx))
+	var err error
+	must := s.mustPark()
+	switch {
+	case must:
+		err = s.capture()
+	case s.mustRead():
+		err = s.readOnly()
+	}
+	if errors.Is(err, errBackendBroken) {
+		s.backendGone(relay.Return{Err: err})
+		return
+	}
+	s.traffic.resting.Store(err != nil)
+	if must {
+		s.answerParks(err)
+	}
 	s.lend()
+}
+
+// mustPark tells whether somebody wants the session parked still.
+func (s *session) mustPark() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.parks) > 0 || s.seat.ReleaseAtOnce() && s.backend != nil
+}
+
+func (s *session) mustRead() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reading := s.reading
+	s.reading = false
+	return reading && s.backend != nil
 }
 
 // describeBackend shows operators the engine's own id of the session.

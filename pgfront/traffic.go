@@ -15,7 +15,12 @@ type traffic struct {
 	seat    *pool.Seat
 	tally   *pool.Tally
 	phase   pool.Phase
-	early   []byte // from the backend, before the relay has it
+	pinned  bool // the seat says so
+	// resting: an attempt to park has just failed, and nothing has happened
+	// since that would make another one go otherwise.
+	resting atomic.Bool
+	did     atomic.Uint32 // since the session's state was read: nothing, something…
+	early   []byte        // from the backend, before the relay has it
 
 	pin   pgwire.Pin
 	noted atomic.Uint32 // pin, for others to read
@@ -25,6 +30,12 @@ type traffic struct {
 func (t *traffic) FromClient(b []byte) (n int, stop bool) {
 	n, stop = t.tracker.FromClient(b)
 	t.tally.BytesIn.Add(int64(n))
+	if n > 0 && t.did.Load() != something {
+		t.did.Store(something)
+	}
+	if t.resting.Load() {
+		t.resting.Store(false)
+	}
 	t.enter()
 	return n, stop
 }
@@ -42,7 +53,7 @@ func (t *traffic) FromBackend(b []byte) (n int, stop bool) {
 }
 
 // Safe implements relay.Scanner.
-func (t *traffic) Safe() bool { return t.tracker.Safe() }
+func (t *traffic) Safe() bool { return t.tracker.Safe() && !t.resting.Load() }
 
 // enter tells the pool of a new phase, if it is one.
 func (t *traffic) enter() {
@@ -56,6 +67,10 @@ func (t *traffic) enter() {
 	if phase != t.phase {
 		t.phase = phase
 		t.seat.Set(phase)
+		if t.pinned && phase != pool.Idle {
+			t.pinned = false
+			t.seat.Pin() // until the next attempt finds out
+		}
 	}
 	if pin := t.tracker.Pinned(); pin != t.pin {
 		t.pin = pin

@@ -50,6 +50,22 @@ func (w *watch) stop() {
 	w.conn.SetReadDeadline(time.Time{})
 }
 
+// hasSpoken tells whether a client has sent something, or has gone. It reads
+// nothing.
+func hasSpoken(conn net.Conn) bool {
+	socket, ok := underlying(conn).(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return true
+	}
+	spoken := false
+	err = raw.Control(func(fd uintptr) { spoken = readable(fd) })
+	return spoken || err != nil
+}
+
 // underlying is the socket below TLS.
 func underlying(conn net.Conn) net.Conn {
 	for {

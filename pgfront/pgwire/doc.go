@@ -30,6 +30,7 @@ const (
 const (
 	Authentication       = 'R'
 	BackendKeyData       = 'K'
+	BindComplete         = '2'
 	CommandComplete      = 'C'
 	CopyBothResponse     = 'W'
 	CopyInResponse       = 'G'
@@ -37,7 +38,13 @@ const (
 	NegotiateVersion     = 'v'
 	NoticeResponse       = 'N'
 	NotificationResponse = 'A'
+	ParameterDescription = 't'
 	ParameterStatus      = 'S'
+	ParseComplete        = '1'
+	RowDescription       = 'T'
+	EmptyQueryResponse   = 'I'
+	NoData               = 'n'
+	DataRow              = 'D'
 	ReadyForQuery        = 'Z'
 )
 

@@ -36,6 +36,11 @@ type Tracker struct {
 
 	queries, transactions int64
 
+	ledger  ledger
+	reports map[string]string
+
+	substituted bool // an error may be a substitute's
+
 	realPID, shownPID uint32
 	violation         error
 }
@@ -70,6 +75,9 @@ func (t *Tracker) Remap(real, shown uint32) { t.realPID, t.shownPID = real, show
 // stop, the session has ended or broken the protocol: see Ended, Violation.
 func (t *Tracker) FromClient(b []byte) (n int, stop bool) {
 	at := t.client.skip(b)
+	if at > 0 {
+		t.ledger.goesOn(b[:at], t.client.left)
+	}
 	for len(b)-at >= headerSize {
 		kind, length := b[at], int(binary.BigEndian.Uint32(b[at+1:]))
 		if err := checkClient(kind, length); err != nil {
@@ -80,7 +88,12 @@ func (t *Tracker) FromClient(b []byte) (n int, stop bool) {
 			t.ended = true
 			return at + headerSize, true
 		}
+		body := at + headerSize
+		if kind == Parse && length > 4 && len(b) == body {
+			return at, false // the first byte of its body tells what it is
+		}
 		at = t.client.pass(b, at+1+length)
+		t.ledger.begins(kind, b[body:at], length-4)
 		t.request(kind)
 	}
 	return at, false
@@ -113,11 +126,13 @@ func checkClient(kind byte, length int) error {
 func (t *Tracker) request(kind byte) {
 	switch kind {
 	case Query, FunctionCall:
+		t.ledger.ends()
 		t.queries++
 		t.mixed = t.mixed || t.open
 		t.behindCopy()
 		t.requests.push(simple)
 	case Sync:
+		t.ledger.ends()
 		if t.copy.in {
 			t.swallow()
 			return
@@ -162,15 +177,30 @@ func (t *Tracker) FromServer(b []byte) (n int, stop bool) {
 				return at, false
 			}
 			t.notification(b[at+headerSize:])
-		case NoticeResponse, ParameterStatus:
+		case NoticeResponse:
 			// They come at any time and answer nothing.
+		case ParameterStatus:
+			if end := at + 1 + length; end <= len(b) {
+				t.report(b[at+headerSize : end])
+			} else if length <= maxReport {
+				return at, false
+			}
 		default:
+			if kind == ErrorResponse && t.substituted && length <= maxReport {
+				if len(b)-at < 1+length {
+					return at, false
+				}
+				unmask(b[at+headerSize : at+1+length])
+			}
 			t.response(kind)
 		}
 		at = t.server.pass(b, at+1+length)
 	}
 	return at, false
 }
+
+// maxReport is the longest ParameterStatus that is looked at.
+const maxReport = 64 << 10
 
 // response takes note of a message that belongs to the answer of a request.
 func (t *Tracker) response(kind byte) {
@@ -185,7 +215,10 @@ func (t *Tracker) response(kind byte) {
 		t.copy.failed()
 	case CommandComplete:
 		t.copy.completed()
+	case ParseComplete:
+		t.ledger.parsed()
 	case CopyInResponse:
+		t.ledger.copies()
 		t.copyIn()
 	case CopyBothResponse:
 		t.copy.both = true
@@ -205,6 +238,7 @@ func (t *Tracker) ready(length int, status byte) error {
 		t.transactions++
 	}
 	t.mixed = t.mixed && (t.requests.n > 0 || t.open)
+	t.ledger.ready(t.requests.n == 0 && !t.open)
 	t.answering, t.told, t.status = false, false, status
 	return nil
 }

@@ -1,0 +1,186 @@
+package pgfront
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"serverlessproxy/pgfront/pgwire"
+	"serverlessproxy/pool"
+)
+
+// captureLimit is for reading a session's state, while its client may wait.
+const captureLimit = 3 * time.Second
+
+// errBackendBroken is a backend that answers no more, or wrongly.
+var errBackendBroken = errors.New("the backend is of no use any more")
+
+// capture reads the session's state from the engine and gives the backend up.
+// Until that is done nothing has changed: whatever fails leaves the session on
+// its backend, unless that is broken (errBackendBroken).
+func (s *session) capture() error {
+	if s.backend == nil {
+		return nil
+	}
+	read, err := s.read()
+	if err != nil {
+		s.traffic.tally.Park(pool.Recoverable)
+		if !errors.Is(err, errBackendBroken) {
+			s.log.Debug("cannot read a session's state now", "error", err)
+			s.pin("unreadable")
+			err = &pool.Pinned{Reasons: []string{"unreadable"}}
+		}
+		return err
+	}
+	if pins := read.decide(); len(pins) > 0 {
+		s.traffic.tally.Park(pool.Recoverable)
+		s.pin(pins...)
+		return &pool.Pinned{Reasons: pins}
+	}
+	s.pin()
+	if hasSpoken(s.client) {
+		s.traffic.tally.Park(pool.Recoverable)
+		return &pool.Pinned{Reasons: []string{pgwire.InRequest.String()}}
+	}
+	s.keep(&read.state)
+	return nil
+}
+
+// pin shows why the session was not parked, until it does something.
+func (s *session) pin(reasons ...string) {
+	s.traffic.pinned = len(reasons) > 0
+	s.seat.Pin(reasons...)
+}
+
+// keep gives the backend up for what is known of the session.
+func (s *session) keep(kept *state) {
+	s.kept, s.carried = kept, true
+	s.traffic.did.Store(nothing)
+	s.release()
+	s.traffic.tally.Park(pool.Done)
+	if aside := s.traffic.early; len(aside) > 0 {
+		s.traffic.early = nil
+		n, _ := s.traffic.FromBackend(aside)
+		_ = s.write(aside[:n]) // a client that is gone is noticed later
+	}
+}
+
+// read asks the backend for the session's state.
+func (s *session) read() (*reading, error) {
+	d := newDialogue(s.backend)
+	var r *reading
+	left := 3
+	err := s.within(captureLimit, s.backend, func() error {
+		var err error
+		r, err = s.askState(d, &left)
+		return err
+	})
+	if err != nil && timedOut(err) && s.front.ctx.Err() == nil {
+		if late := s.finishLate(d, left); late != nil {
+			err = late
+		} else {
+			err = &told{code: "57014", message: "reading the session's state took too long"}
+		}
+	}
+	s.traffic.early = append(d.aside, d.reader.Rest()...)
+	for name, value := range d.reported {
+		s.reported[name] = value
+	}
+	var known *told
+	if err != nil && !errors.As(err, &known) {
+		return nil, fmt.Errorf("%w: %w", errBackendBroken, err)
+	}
+	return r, err
+}
+
+// askState reads the state in one round trip, and in a second one what the
+// statements look like that were not there before. left is how many answers
+// the backend still owes.
+func (s *session) askState(d *dialogue, left *int) (*reading, error) {
+	tracker := &s.traffic.tracker
+	names, more := tracker.Names()
+	ask := parseMessage(nil, ourName, probe, nil)
+	list := "{}"
+	if len(names) > 0 {
+		list = array(names)
+	}
+	ask = withSync(execute(ask, ourName, list, s.user))
+	replies, err := d.run(withSync(describe(nil, "")), ask, withSync(closeStatement(nil, ourName)))
+	*left -= len(replies)
+	if err != nil {
+		return nil, err
+	}
+	if failed := replies[1].failed; failed != nil {
+		return nil, &told{code: failed.code, message: "reading the session's state: " + failed.text}
+	}
+	r := interpret(replies[1].rows)
+	r.unknownNames, r.hidden, r.unlistenable = more, tracker.NamedHidden(), true
+	if replies[0].failed == nil {
+		body, known := tracker.Unnamed()
+		r.unknownUnnamed = !known || body == nil
+		r.unnamed, r.unnamedShape = append([]byte(nil), body...), replies[0].shape
+	} else if replies[0].failed.code != "26000" {
+		r.broken = true
+	}
+	return r, s.askShapes(d, r, left)
+}
+
+// askShapes has the statements described that were not there at the last
+// reading.
+func (s *session) askShapes(d *dialogue, r *reading, left *int) error {
+	known := map[string]*statement{}
+	if s.kept != nil {
+		for i := range s.kept.statements {
+			known[s.kept.statements[i].name] = &s.kept.statements[i]
+		}
+	}
+	var ask [][]byte
+	var of []*statement
+	for i := range r.statements {
+		st := &r.statements[i]
+		if old := known[st.name]; old != nil && old.since == st.since && old.text == st.text {
+			st.shape = old.shape
+			continue
+		}
+		var batch []byte
+		if st.fromSQL {
+			batch = parseMessage(batch, ourName, st.text, nil) // fails if it is more than one statement
+			batch = closeStatement(batch, ourName)
+		}
+		ask, of = append(ask, withSync(describe(batch, st.name))), append(of, st)
+	}
+	*left += len(ask)
+	replies, err := d.run(ask...)
+	*left -= len(replies)
+	if err != nil {
+		return err
+	}
+	for i, reply := range replies {
+		if reply.failed == nil {
+			of[i].shape = reply.shape
+			continue
+		}
+		r.several = r.several || of[i].fromSQL && reply.failed.code == "42601"
+	}
+	return nil
+}
+
+// release gives up a backend whose session's state is kept. No cancel is under
+// way to it then.
+func (s *session) release() {
+	s.cancelling.Lock()
+	generation := s.at.Generation
+	offered := s.offer()
+	if offered == nil {
+		(&spare{conn: s.backend}).Close()
+	}
+	s.backend = nil
+	s.forgetBackend()
+	s.cancelling.Unlock()
+	s.describeBackend(0)
+	if offered == nil {
+		s.seat.Set(pool.Parked)
+		return
+	}
+	s.seat.GiveUp(s.spareKey(), generation, offered)
+}

@@ -1,0 +1,99 @@
+package pgfront
+
+import (
+	"time"
+
+	"serverlessproxy/pool"
+)
+
+// A session outlives an engine that dies under it if its state was read since
+// it last did anything. So an idle session's state is read once, a moment
+// after it fell idle.
+
+// readIdle is how often it is looked who has fallen idle: between the first
+// and the second look a session's state is read.
+const readIdle = time.Second
+
+// What a session did since its state was read last.
+const (
+	nothing uint32 = iota
+	something
+	somethingEarlier // than the last look
+)
+
+// watchIdle has the state of idle sessions read, until the Front closes.
+func (f *Front) watchIdle() {
+	defer f.background.Done()
+	ticker := time.NewTicker(readIdle)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, s := range f.everybody() {
+			s.lookIdle()
+		}
+	}
+}
+
+func (f *Front) everybody() []*session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]*session, 0, len(f.sessions))
+	for s := range f.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// lookIdle has the session's state read if it has been idle for two looks.
+func (s *session) lookIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loan == nil || s.seat == nil || !s.backed || s.replication != none || s.seat.Phase() != pool.Idle {
+		return
+	}
+	if s.traffic.did.CompareAndSwap(something, somethingEarlier) {
+		return
+	}
+	if s.traffic.did.Load() == somethingEarlier && !s.traffic.resting.Load() {
+		s.reading = true
+		s.loan.Recall()
+	}
+}
+
+// readOnly reads the session's state and leaves it on its backend. It is no
+// activity.
+func (s *session) readOnly() error {
+	read, err := s.read()
+	if err == nil {
+		s.kept = &read.state
+		s.carried = len(read.decide()) == 0
+		s.traffic.did.Store(nothing)
+	}
+	return err
+}
+
+// outlives parks a session whose engine has died, if all that it was is known.
+func (s *session) outlives() bool {
+	t := &s.traffic
+	if !s.carried || t.did.Load() != nothing || t.tracker.Busy() || !t.tracker.Safe() || s.replication != none {
+		return false
+	}
+	s.mu.Lock()
+	ending := s.ending
+	s.mu.Unlock()
+	if ending != nil || s.front.ctx.Err() != nil {
+		return false
+	}
+	if s.kept == nil {
+		s.kept = &state{}
+	}
+	s.giveUp()
+	s.describeBackend(0)
+	t.tally.Park(pool.Done)
+	s.lend()
+	return true
+}

@@ -1,0 +1,189 @@
+package pgfront
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"strings"
+
+	"serverlessproxy/pgfront/pgwire"
+)
+
+// state is what a session carries from one backend to the next.
+type state struct {
+	settings          []setting // client_encoding first
+	sessionUser, role string
+	statements        []statement
+	unnamed           []byte // the body of its Parse; nil: there is none
+	unnamedShape      []byte
+	channels          []string
+}
+
+type setting struct{ name, value string }
+
+// statement is a prepared statement, of either kind.
+type statement struct {
+	name, text string
+	types      []uint32
+	fromSQL    bool
+	since      string // when it was prepared, in the engine's words: tells two of one name apart
+	shape      []byte // what Describe says of it; nil: it cannot be described any more
+}
+
+// reading is what a backend tells of its session, before anybody has judged it.
+type reading struct {
+	state
+	superuser                    bool     // who logged in is one
+	privileged                   []string // settings that superusers alone may set
+	cursor, advisory, temporary  bool
+	several                      bool // a PREPARE stood among other statements: its text would run them again
+	broken                       bool // a statement that no longer can be described
+	unknownUnnamed, unknownNames bool // the tracker cannot tell
+	hidden                       bool // settings may have been set that only superusers see
+	unlistenable                 bool // channels cannot be listened to by somebody else meanwhile
+}
+
+// decide tells what would be lost, in the words of pool.Pinned; nothing: the
+// session can be parked.
+func (r *reading) decide() (pins []string) {
+	pin := func(is bool, word string) {
+		if is && !slices.Contains(pins, word) {
+			pins = append(pins, word)
+		}
+	}
+	pin(r.cursor, "cursor")
+	pin(r.advisory, "advisory_lock")
+	pin(r.temporary, "temporary_object")
+	pin(r.several, "prepared_text")
+	pin(r.broken || r.unknownUnnamed || r.unknownNames, "unreadable")
+	pin(len(r.privileged) > 0 && !r.superuser, "unreadable")
+	pin(r.hidden && r.superuser, "unreadable")
+	pin(r.unlistenable && len(r.channels) > 0, "unreadable")
+	return pins
+}
+
+// ourName is the name of a statement of ours in a backend, while we talk to it.
+const ourName = "serverlessproxy: state of the session"
+
+// probe reads everything that a session carries, whatever its search_path is.
+// Its parameters: the names of settings that the server does not list, as an
+// array, and the user who logged in.
+const probe = `select 's', name, pg_catalog.current_setting(name), context, '', '' from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'` +
+	` union all select 'c', n, pg_catalog.current_setting(n, true), '', '', '' from pg_catalog.unnest($1::pg_catalog.text[]) n where pg_catalog.current_setting(n, true) is not null` +
+	` union all select 'p', name, statement, from_sql::pg_catalog.text, pg_catalog.array_to_string(parameter_types::pg_catalog.oid[], ' '), pg_catalog.to_char(prepare_time, 'YYYYMMDDHH24MISSUS') from pg_catalog.pg_prepared_statements` +
+	` union all select 'l', c, '', '', '', '' from pg_catalog.pg_listening_channels() c` +
+	` union all select 'w', session_user::pg_catalog.text, pg_catalog.current_setting('role'), (select rolsuper::pg_catalog.text from pg_catalog.pg_roles where rolname operator(pg_catalog.=) $2::pg_catalog.name), '', ''` +
+	` union all select 'h', '', '', '', '', '' where exists (select from pg_catalog.pg_cursors where is_holdable)` +
+	` union all select 'a', '', '', '', '', '' where exists (select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid())` +
+	` union all select 't', '', '', '', '', '' where exists (select from pg_catalog.pg_depend where refclassid operator(pg_catalog.=) '2615'::pg_catalog.oid and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())`
+
+// ages tells since when there is each prepared statement.
+const ages = `select name, pg_catalog.to_char(prepare_time, 'YYYYMMDDHH24MISSUS') from pg_catalog.pg_prepared_statements`
+
+// notSet are settings that have a way of their own, or are a transaction's.
+var notSet = []string{"transaction_isolation", "transaction_read_only", "transaction_deferrable", "role", "session_authorization", "is_superuser", "seed"}
+
+// interpret makes a reading of the rows of a probe.
+func interpret(rows [][]string) *reading {
+	r := &reading{}
+	seen := map[string]bool{}
+	for _, row := range rows {
+		if len(row) != 6 {
+			continue
+		}
+		switch row[0] {
+		case "s", "c":
+			name := strings.ToLower(row[1])
+			if seen[name] || slices.Contains(notSet, name) {
+				continue
+			}
+			seen[name] = true
+			if row[3] == "superuser" {
+				r.privileged = append(r.privileged, row[1])
+			}
+			r.settings = append(r.settings, setting{row[1], row[2]})
+		case "p":
+			if row[1] != ourName {
+				r.statements = append(r.statements, statement{name: row[1], text: row[2], types: oids(row[4]), fromSQL: row[3] == "true", since: row[5]})
+			}
+		case "l":
+			r.channels = append(r.channels, row[1])
+		case "w":
+			r.sessionUser, r.role, r.superuser = row[1], row[2], row[3] == "true"
+		case "h":
+			r.cursor = true
+		case "a":
+			r.advisory = true
+		case "t":
+			r.temporary = true
+		}
+	}
+	// One may execute another: they are prepared again in their order.
+	slices.SortStableFunc(r.statements, func(a, b statement) int { return strings.Compare(a.since, b.since) })
+	slices.SortStableFunc(r.settings, func(a, b setting) int { return rank(a) - rank(b) })
+	return r
+}
+
+// rank is when a setting is set: the encoding decides how the others are
+// written, and the last would trip what comes after them.
+func rank(s setting) int {
+	switch {
+	case s.name == "client_encoding":
+		return 0
+	case last(s.name):
+		return 2
+	}
+	return 1
+}
+
+func last(name string) bool {
+	return strings.HasSuffix(name, "_timeout") || strings.HasPrefix(name, "default_transaction_")
+}
+
+func oids(list string) (types []uint32) {
+	for word := range strings.FieldsSeq(list) {
+		oid, err := strconv.ParseUint(word, 10, 32)
+		if err != nil {
+			return nil
+		}
+		types = append(types, uint32(oid))
+	}
+	return types
+}
+
+// array writes names, which hold no quote and no backslash, as an array.
+func array(names []string) string {
+	return `{"` + strings.Join(names, `","`) + `"}`
+}
+
+// sameShape tells whether a client that knows one description can read rows
+// described by the other: which table a column is from does not matter.
+func sameShape(a, b []byte) bool { return bytes.Equal(withoutTables(a), withoutTables(b)) }
+
+func withoutTables(shape []byte) []byte {
+	shape = bytes.Clone(shape)
+	for at := 0; len(shape)-at >= 7; {
+		end := at + 1 + int(binary.BigEndian.Uint32(shape[at+1:]))
+		if end > len(shape) {
+			return shape
+		}
+		if shape[at] == pgwire.RowDescription {
+			clearTables(shape[at+7 : end])
+		}
+		at = end
+	}
+	return shape
+}
+
+// clearTables clears each column's table and its number there.
+func clearTables(columns []byte) {
+	for {
+		name := bytes.IndexByte(columns, 0)
+		if name < 0 || len(columns) < name+19 {
+			return
+		}
+		clear(columns[name+1 : name+7])
+		columns = columns[name+19:]
+	}
+}
