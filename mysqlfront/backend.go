@@ -28,8 +28,7 @@ type backend struct {
 }
 
 const (
-	dialLasts  = 10 * time.Second
-	loginLasts = 30 * time.Second
+	loginLasts = time.Minute // an engine that has just woken may have hundreds at its door
 	// maxLoginPacket bounds what an engine says during a login.
 	maxLoginPacket = 1 << 20
 )
@@ -53,10 +52,9 @@ type caller struct {
 // reach dials the engine and logs in. It returns the engine's OK. The error is
 // a *mysqlwire.ServerError where the engine refused.
 func (c caller) reach(ctx context.Context, at cluster.Backend) (*backend, []byte, error) {
-	dialer := net.Dialer{Timeout: dialLasts}
-	conn, err := dialer.DialContext(ctx, at.Network, at.Address)
+	conn, err := dialEngine(ctx, at)
 	if err != nil {
-		return nil, nil, fmt.Errorf("dial engine: %w", err)
+		return nil, nil, err
 	}
 	b := &backend{conn: conn, at: at}
 	ok, err := c.enter(ctx, b)

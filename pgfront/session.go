@@ -294,7 +294,7 @@ func (s *session) describeBackend(pid uint32) {
 const (
 	lingerLimit = time.Hour        // for what a client that has gone left running
 	closeLimit  = 5 * time.Second  // for an engine to end a session that has been asked to
-	loginLimit  = 30 * time.Second // for one login to an engine that answers
+	loginLimit  = time.Minute      // for one login to an engine that answers; one that has just woken may have hundreds at its door
 	retryLimit  = 60 * time.Second // for logins to an engine that is starting or stopping
 	cancelLimit = 5 * time.Second
 	skipLimit   = time.Minute // for a client to finish a request that it cancelled

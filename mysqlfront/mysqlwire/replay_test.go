@@ -20,7 +20,7 @@ func (r *replay) fromClient(chunk []byte) bool {
 	if r.keep {
 		r.sent = append(r.sent, r.client[:n]...)
 	}
-	r.client = append([]byte(nil), r.client[n:]...)
+	r.client = append(r.client[:0], r.client[n:]...)
 	return stop
 }
 
@@ -30,7 +30,7 @@ func (r *replay) fromBackend(chunk []byte) bool {
 	if r.keep {
 		r.received = append(r.received, r.backend[:n]...)
 	}
-	r.backend = append([]byte(nil), r.backend[n:]...)
+	r.backend = append(r.backend[:0], r.backend[n:]...)
 	return stop
 }
 

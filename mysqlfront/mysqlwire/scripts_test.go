@@ -36,6 +36,9 @@ type script struct {
 }
 
 func (s script) spoken(server, dialect string) bool {
+	if s.large { // once with each kind of end is enough
+		return server == "mariadb" && dialect == "old" || server == "mysql" && dialect == "modern"
+	}
 	return (s.only == "" || s.only == server) && (s.dialect == "" || s.dialect == dialect)
 }
 
