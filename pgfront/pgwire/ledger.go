@@ -9,7 +9,7 @@ import (
 const (
 	maxParse   = 256 << 10 // of a Parse of the unnamed statement
 	maxPartial = 64 << 10  // of a message that comes in pieces
-	maxNames   = 256
+	maxNames   = 2048
 	keptSpace  = 4 << 10 // a larger buffer is not kept for its next use
 )
 
