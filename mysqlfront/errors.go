@@ -28,6 +28,7 @@ var (
 	errEngineGone     = errors.New("engine closed the connection")
 	errUnasked        = errors.New("client waits for no answer")
 	errPinnedTimeout  = errors.New("session kept its cluster awake for longer than connections.pinned_timeout")
+	errWaitTimeout    = errors.New("parked session waited for longer than wait_timeout")
 	errUnlike         = errors.New("engine does not offer what was agreed on with the client")
 	errOtherAccount   = errors.New("engine would choose another account for this client")
 	errNoUsers        = errors.New("the cluster's users are not known")

@@ -68,6 +68,7 @@ type Front struct {
 	failures  throttle
 	rsaKey    func() (*rsa.PrivateKey, error)
 	decoys    decoys
+	fresh     freshness
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
