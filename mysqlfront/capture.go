@@ -19,7 +19,7 @@ const (
 	readGlow = "SELECT CAST(ROW_COUNT() AS BINARY), CAST(FOUND_ROWS() AS BINARY), CAST(@@warning_count AS BINARY), CAST(@@error_count AS BINARY), " +
 		"CAST(LAST_INSERT_ID() AS BINARY), CAST(@@insert_id AS BINARY), CAST(@@rand_seed1 AS BINARY), CAST(@@rand_seed2 AS BINARY), " +
 		"CAST(@@timestamp AS BINARY), CAST(@@in_transaction AS BINARY), CAST(DATABASE() AS BINARY), CAST(CURRENT_ROLE() AS BINARY), " +
-		"CAST(@@max_statement_time AS BINARY), CAST(@@sql_select_limit AS BINARY), CAST(@@sql_big_selects AS BINARY) LIMIT 1"
+		"CAST(@@max_statement_time AS BINARY), CAST(@@sql_select_limit AS BINARY), CAST(IF(@@sql_big_selects, 'ON', 'OFF') AS BINARY) LIMIT 1"
 	unlimited = "SET STATEMENT max_statement_time = 0, sql_big_selects = 1, sql_select_limit = 18446744073709551615 FOR "
 	readAll   = unlimited +
 		"SELECT CAST('v' AS BINARY), CAST(LOWER(variable_name) AS BINARY), CAST(session_value AS BINARY), CAST(variable_type AS BINARY), CAST(NULL AS BINARY) " +
@@ -42,6 +42,7 @@ type reading struct {
 	counters    map[string]int64 // the session's status counters
 	locks       []string         // kinds of locks that it holds, if they can be seen
 	locksSeen   bool             // they can
+	sent        int64            // to the backend before the counters were read
 	locked      bool             // LOCK TABLES is, or may be, in force
 }
 
@@ -60,7 +61,7 @@ func (s *session) take(ctx context.Context, b *backend) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reading{counters: map[string]int64{}, locksSeen: b.showsLocks}
+	r := &reading{counters: map[string]int64{}, locksSeen: b.showsLocks, sent: s.scanner.Facts().Sent}
 	for _, a := range answers {
 		if a.refusal != nil {
 			err = fmt.Errorf("%w: %w", errNotNow, a.refusal)
@@ -100,7 +101,8 @@ func (r *reading) rest(row [][]byte, rows [][][]byte) error {
 		switch v[0][0] {
 		case 'v':
 			if !uncarried[name] {
-				r.changed[name] = setting{value: value, null: v[2] == nil, kind: string(v[3])}
+				null := v[2] == nil || name == "character_set_results" && value == ""
+				r.changed[name] = setting{value: value, null: null, kind: string(v[3])}
 			}
 		case 'u':
 			r.variables[name] = userVariable{kind: string(v[3]), charset: string(v[4]), null: v[2] == nil, value: value}
@@ -122,9 +124,6 @@ func (r *reading) rest(row [][]byte, rows [][][]byte) error {
 	for i, name := range limiting {
 		v := r.changed[name]
 		v.value, v.null = string(row[12+i]), false
-		if name == "sql_big_selects" {
-			v.value = map[string]string{"0": "OFF", "1": "ON"}[v.value]
-		}
 		r.changed[name] = v
 	}
 	if clock != r.timestamp {
@@ -202,8 +201,7 @@ func ascii(text string) bool {
 }
 
 // decide tells what keeps a session on its backend: nothing, or the reasons.
-// sent is what has been sent to the backend since its counters began.
-func (r *reading) decide(facts mysqlwire.Facts, sent int64) []string {
+func (r *reading) decide(facts mysqlwire.Facts) []string {
 	var reasons []string
 	pin := func(on bool, reason string) {
 		if on && (len(reasons) == 0 || reasons[len(reasons)-1] != reason) {
@@ -225,6 +223,6 @@ func (r *reading) decide(facts mysqlwire.Facts, sent int64) []string {
 	}
 	pin(count["com_ha_open"] > 0, "handler")
 	pin(count["com_prepare_sql"] > 0, "prepared_text")
-	pin(count["bytes_received"] < sent, "unreadable") // FLUSH STATUS: the counters tell nothing
+	pin(count["bytes_received"] < r.sent, "unreadable") // FLUSH STATUS: the counters tell nothing
 	return reasons
 }

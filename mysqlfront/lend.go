@@ -34,12 +34,29 @@ func (s *session) lend(fromClient, fromBackend []byte) {
 		e.Backend = s.backend.conn
 		s.scanner.settle()
 	}
+	releases := s.releases()
+	s.scanner.next = nil
+	if s.backend != nil && s.seat.ReleaseAtOnce() && !releases {
+		s.scanner.next = s.releaseLater
+	}
 	s.front.group.Add(1)
 	s.loan = s.front.Relay.Lend(e, s.scanner, s.returned)
 	switch {
 	case s.draining && s.alone:
 		s.loan.Sever()
-	case s.draining, s.parking != nil, s.releases():
+	case s.draining, s.parking != nil, releases:
+		s.loan.Recall()
+	}
+}
+
+// releaseLater has the session come back at its next safe point. It is called
+// in the relay, which must not be called from there.
+func (s *session) releaseLater() { s.front.group.Go(s.recall) }
+
+func (s *session) recall() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loan != nil {
 		s.loan.Recall()
 	}
 }

@@ -125,7 +125,7 @@ func (s *session) attached() error {
 // leaveWith parks the session with what was read, unless that pins it.
 func (s *session) leaveWith(ctx context.Context, fresh *fresh, r *reading) error {
 	facts := s.scanner.Facts()
-	reasons := r.decide(facts, facts.Sent)
+	reasons := r.decide(facts)
 	if facts.NextUnclear {
 		reasons = append(reasons, "transaction")
 	}
