@@ -164,8 +164,11 @@ func answerOfTypes(err error) (answer, bool) {
 		tooMany  *pool.TooMany
 		resume   *cluster.ResumeError
 		engine   *mysqlwire.ServerError
+		unlike   *unlikeItem
 	)
 	switch {
+	case errors.As(err, &unlike):
+		return answer{mysql.ER_UNKNOWN_ERROR, "HY000", unlike.Error()}, true
 	case errors.As(err, &denied):
 		return answer{mysql.ER_ACCESS_DENIED_ERROR, "28000", denied.Error()}, true
 	case errors.As(err, &noWay):

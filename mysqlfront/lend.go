@@ -153,6 +153,8 @@ func (s *session) release() {
 	const releaseLasts = time.Second
 	ctx, cancel := context.WithTimeout(s.ctx, releaseLasts)
 	defer cancel()
+	s.releasing = true
+	defer func() { s.releasing = false }()
 	if err := s.park(ctx); err != nil {
 		s.stuck = s.scanner.Facts().Commands
 	}

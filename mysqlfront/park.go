@@ -70,7 +70,7 @@ func (s *session) tryToPark(ctx context.Context) error {
 	if err := s.attached(); err != nil {
 		return err
 	}
-	if s.seat.ReleaseAtOnce() && (facts.Affected || facts.Warnings) {
+	if s.releasing && (facts.Affected || facts.Warnings) {
 		return errStillAsked
 	}
 	fresh, err := s.front.freshOf(ctx, s)
@@ -91,7 +91,7 @@ func (s *session) tryToPark(ctx context.Context) error {
 	if echo := r.glow.echo(); echo != "" {
 		_, _ = s.ask(s.ctx, s.backend, echo)
 	}
-	if errors.As(err, new(*pool.Pinned)) || errors.Is(err, errStillAsked) {
+	if errors.As(err, new(*pool.Pinned)) {
 		s.pinned = pinnedAt{facts.Commands, err}
 	}
 	return err
@@ -142,7 +142,7 @@ func (s *session) leaveWith(ctx context.Context, fresh *fresh, r *reading) error
 	if len(reasons) > 0 {
 		return &pool.Pinned{Reasons: reasons}
 	}
-	if s.seat.ReleaseAtOnce() && !r.glow.lasts() {
+	if s.releasing && !r.glow.lasts() {
 		return errStillAsked
 	}
 	if err := ctx.Err(); err != nil {

@@ -38,8 +38,10 @@ type session struct {
 	client  net.Conn
 	backend *backend // nil while it has none
 	parked  *parked  // what it had when it gave its backend up, nil otherwise
-	stuck   uint64   // after how many commands it could not give it up at once
-	pinned  pinnedAt // the last reading, if it pins
+	// releasing: its backend is to be another's meanwhile, and the cluster stays.
+	releasing bool
+	stuck     uint64   // after how many commands it could not give it up at once
+	pinned    pinnedAt // the last reading, if it pins
 
 	mu       sync.Mutex // protects what follows
 	loan     relay.Loan // nil while the session is in hand
