@@ -25,6 +25,10 @@ type backend struct {
 	salt [mysqlwire.SaltSize]byte
 	// plugin is what the engine tries first.
 	plugin string
+	// mariaDB tells that what a session has can be read as MariaDB shows it.
+	mariaDB bool
+	// showsLocks tells that it shows what a session has locked.
+	showsLocks bool
 }
 
 const (
@@ -85,6 +89,7 @@ func (c caller) enter(ctx context.Context, b *backend) ([]byte, error) {
 	if missing := c.hello.Capabilities & shaping &^ greeting.Capabilities; missing != 0 {
 		return nil, fmt.Errorf("%w: capabilities %#x", errUnlike, uint64(missing))
 	}
+	b.mariaDB = greeting.Capabilities.IsMariaDB()
 	b.id, b.salt, b.plugin = greeting.ConnectionID, greeting.Salt, greeting.Plugin
 	response := c.response(greeting)
 	if config := c.tlsConfig(b, greeting.Capabilities); config != nil {

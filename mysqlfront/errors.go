@@ -28,6 +28,7 @@ var (
 	errEngineGone     = errors.New("engine closed the connection")
 	errUnasked        = errors.New("client waits for no answer")
 	errPinnedTimeout  = errors.New("session kept its cluster awake for longer than connections.pinned_timeout")
+	errWaitTimeout    = errors.New("parked session waited for longer than wait_timeout")
 	errUnlike         = errors.New("engine does not offer what was agreed on with the client")
 	errOtherAccount   = errors.New("engine would choose another account for this client")
 	errNoUsers        = errors.New("the cluster's users are not known")
@@ -163,8 +164,11 @@ func answerOfTypes(err error) (answer, bool) {
 		tooMany  *pool.TooMany
 		resume   *cluster.ResumeError
 		engine   *mysqlwire.ServerError
+		unlike   *unlikeItem
 	)
 	switch {
+	case errors.As(err, &unlike):
+		return answer{mysql.ER_UNKNOWN_ERROR, "HY000", unlike.Error()}, true
 	case errors.As(err, &denied):
 		return answer{mysql.ER_ACCESS_DENIED_ERROR, "28000", denied.Error()}, true
 	case errors.As(err, &noWay):

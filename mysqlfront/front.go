@@ -10,7 +10,8 @@
 // how a cluster wakes, what runs the engine, or how bytes are moved.
 //
 // A session owns no goroutine while it is lent to the relay. Locks: Front.mu
-// protects the list of sessions; session.mu protects what the pool's calls and
+// protects the list of sessions; freshness.mu what sessions begin with, and is
+// held while that is read, so that it is read once; session.mu protects what the pool's calls and
 // the session's own goroutine share and is never held during I/O; a session's
 // engineMu is held while a KILL that names its backend is under way, so that
 // it cannot reach the backend's next owner.
@@ -68,6 +69,7 @@ type Front struct {
 	failures  throttle
 	rsaKey    func() (*rsa.PrivateKey, error)
 	decoys    decoys
+	fresh     freshness
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc

@@ -14,7 +14,7 @@ import (
 
 // What is never offered: these change the bytes in ways that are not spoken
 // here, or concern the login alone.
-const notServed = mysqlwire.Capabilities(mysql.CLIENT_SSL|clientMultiFactor) | mysqlwire.MariaDBComMulti
+const notServed = mysqlwire.Capabilities(mysql.CLIENT_SSL|clientMultiFactor) | mysqlwire.MariaDBComMulti | mysqlwire.MariaDBCacheMetadata
 
 // clientMultiFactor is MULTI_FACTOR_AUTHENTICATION.
 const clientMultiFactor = 1 << 28

@@ -34,14 +34,37 @@ func (s *session) lend(fromClient, fromBackend []byte) {
 		e.Backend = s.backend.conn
 		s.scanner.settle()
 	}
+	releases := s.releases()
+	s.scanner.next = nil
+	if s.backend != nil && s.seat.ReleaseAtOnce() && !releases {
+		s.scanner.next = s.releaseLater
+	}
 	s.front.group.Add(1)
 	s.loan = s.front.Relay.Lend(e, s.scanner, s.returned)
 	switch {
 	case s.draining && s.alone:
 		s.loan.Sever()
-	case s.draining, s.parking != nil:
+	case s.draining, s.parking != nil, releases:
 		s.loan.Recall()
 	}
+}
+
+// releaseLater has the session come back at its next safe point. It is called
+// in the relay, which must not be called from there.
+func (s *session) releaseLater() { s.front.group.Go(s.recall) }
+
+func (s *session) recall() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loan != nil {
+		s.loan.Recall()
+	}
+}
+
+// releases tells whether the session is to give its backend up at its next
+// safe point, unless what kept it there has not changed.
+func (s *session) releases() bool {
+	return s.backend != nil && s.seat.ReleaseAtOnce() && s.stuck != s.scanner.Facts().Commands
 }
 
 // returned takes the session back from the relay and does what it came for.
@@ -61,7 +84,7 @@ func (s *session) returned(r relay.Return) {
 	case relay.Recalled:
 		s.atSafePoint()
 	case relay.Readable:
-		s.wake()
+		s.wake(r.FromClient)
 	case relay.ClientGone:
 		s.end(errVanished)
 	case relay.BackendGone:
@@ -96,6 +119,8 @@ func (s *session) stopped(r relay.Return) {
 		s.changeUser(r)
 	case mysqlwire.StopKill, mysqlwire.StopKillQuery:
 		s.kill(r)
+	case mysqlwire.StopStatement:
+		s.prepareAgain(r)
 	case mysqlwire.StopMalformed:
 		s.front.Log.Debug("malformed packet", "session", s.seat.ID(), "client", s.address.String(), "error", s.scanner.Err())
 		s.end(errBadPacket)
@@ -111,7 +136,9 @@ func (s *session) atSafePoint() {
 	s.parking = nil
 	s.mu.Unlock()
 	if p != nil {
-		p.result <- s.park(s.ctx)
+		p.result <- s.park(p.ctx)
+	} else if !draining && s.releases() {
+		s.release()
 	}
 	if draining {
 		s.end(errDraining)
@@ -120,13 +147,29 @@ func (s *session) atSafePoint() {
 	s.lend(nil, nil)
 }
 
+// release parks the session because its backend is to be another's meanwhile.
+// Where that fails it is tried again after the client's next command.
+func (s *session) release() {
+	const releaseLasts = time.Second
+	ctx, cancel := context.WithTimeout(s.ctx, releaseLasts)
+	defer cancel()
+	s.releasing = true
+	defer func() { s.releasing = false }()
+	if err := s.park(ctx); err != nil {
+		s.stuck = s.scanner.Facts().Commands
+	}
+}
+
 // wake gives a session without a backend one, since its client has sent
 // something. What does not need an engine does not wake it.
-func (s *session) wake() {
-	read, err := s.readBurst()
-	if err != nil {
-		s.end(errVanished)
-		return
+func (s *session) wake(read []byte) {
+	if len(read) <= mysqlwire.HeaderSize {
+		more, err := s.readBurst(read)
+		if err != nil {
+			s.end(errVanished)
+			return
+		}
+		read = more
 	}
 	switch command, whole := firstCommand(read); {
 	case !whole:
@@ -135,6 +178,8 @@ func (s *session) wake() {
 		s.end(errQuit)
 	case command == mysql.COM_PING && len(read) == mysqlwire.HeaderSize+1:
 		s.pong()
+	case s.parked != nil && s.answerParked(read):
+		s.lend(nil, nil)
 	default:
 		s.resume(read)
 	}
@@ -152,12 +197,12 @@ func firstCommand(read []byte) (command byte, whole bool) {
 const burstSize = 16 << 10
 
 // readBurst reads what the client has sent, at least a header and a command.
-func (s *session) readBurst() ([]byte, error) {
+func (s *session) readBurst(before []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.front.HandshakeTimeout)
 	defer cancel()
 	defer guard(ctx, s.client)()
 	b := make([]byte, burstSize)
-	n := 0
+	n := copy(b, before)
 	for n <= mysqlwire.HeaderSize {
 		m, err := s.client.Read(b[n:])
 		n += m
@@ -181,7 +226,12 @@ func (s *session) pong() {
 // resume gets a backend and lends the session with what its client has sent.
 func (s *session) resume(read []byte) {
 	ctx, release := watch(s.ctx, s.client)
-	_, err := s.connect(ctx, cluster.OnQuery)
+	var err error
+	if s.parked != nil {
+		err = s.restore(ctx)
+	} else {
+		_, err = s.connect(ctx, cluster.OnQuery)
+	}
 	err = because(ctx, err)
 	release()
 	if err != nil {

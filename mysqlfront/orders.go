@@ -8,11 +8,14 @@ import (
 )
 
 // parking is somebody who waits for a session to give up its backend.
-type parking struct{ result chan error } // of one
+type parking struct {
+	ctx    context.Context // ends with the wait
+	result chan error      // of one
+}
 
 // Park is pool.Session's.
 func (s *session) Park(ctx context.Context) error {
-	p := &parking{result: make(chan error, 1)}
+	p := &parking{ctx: ctx, result: make(chan error, 1)}
 	s.mu.Lock()
 	if s.left || s.alone {
 		s.mu.Unlock()

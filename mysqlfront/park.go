@@ -2,22 +2,107 @@ package mysqlfront
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
 )
+
+// parked is a session's state while it has no backend.
+type parked struct {
+	carried
+	multi     bool   // several statements at once
+	once      []byte // SET TRANSACTION for the next transaction
+	keepalive map[string]*echo
+	since     time.Time
+	expiry    *time.Timer // ends it as wait_timeout says
+}
+
+// environment is what a statement's text is read with.
+type environment struct {
+	database string
+	settings settings
+}
+
+// reads are the settings that change how a text is read.
+var reads = []string{"sql_mode", "character_set_client", "character_set_connection", "collation_connection"}
 
 // park gives the backend up, at a safe point: what the session has there is
 // read, and kept until the client's next request. Until the backend is closed
 // every failure leaves the session on it.
-//
-// Nothing is read yet, and so nothing is given up: a session keeps its backend
-// for as long as its client stays.
-func (s *session) park(context.Context) error {
-	return &pool.Pinned{Reasons: s.pins()}
+func (s *session) park(ctx context.Context) error {
+	if s.backend == nil {
+		return nil
+	}
+	err := s.tryToPark(ctx)
+	var pinned *pool.Pinned
+	switch {
+	case errors.As(err, &pinned):
+		s.seat.Pin(pinned.Reasons...)
+	case err == nil:
+		s.seat.Pin()
+	}
+	if err == nil {
+		s.target.Tally.Park(pool.Done)
+	} else {
+		s.target.Tally.Park(pool.Recoverable)
+	}
+	return err
 }
 
-// pins are what keeps the session on its backend, as far as its bytes tell.
-func (s *session) pins() []string {
+// pinnedAt is a reading that pins, which holds until the client does anything.
+type pinnedAt struct {
+	commands uint64
+	err      error
+}
+
+func (s *session) tryToPark(ctx context.Context) error {
+	facts := s.scanner.Facts()
+	if s.pinned.err != nil && s.pinned.commands == facts.Commands {
+		return s.pinned.err
+	}
+	if err := s.attached(); err != nil {
+		return err
+	}
+	if s.releasing && (facts.Affected || facts.Warnings) {
+		return errStillAsked
+	}
+	fresh, err := s.front.freshOf(ctx, s)
+	if err != nil {
+		return err
+	}
+	s.backend.showsLocks = fresh.showsLocks
+	r, err := s.take(ctx, s.backend)
+	if err == nil {
+		err = s.leaveWith(ctx, fresh, r)
+	}
+	if err == nil {
+		return nil
+	}
+	if r == nil {
+		return fmt.Errorf("read session's state: %w", err) // its connection is broken, which the relay will find
+	}
+	if echo := r.glow.echo(); echo != "" {
+		_, _ = s.ask(s.ctx, s.backend, echo)
+	}
+	if errors.As(err, new(*pool.Pinned)) {
+		s.pinned = pinnedAt{facts.Commands, err}
+	}
+	return err
+}
+
+// errStillAsked says that the client may want to know of its last statement
+// what would be lost.
+var errStillAsked = errors.New("the last statement's warnings or count may be asked for")
+
+// attached are the pins that the session's bytes tell of.
+func (s *session) attached() error {
 	var reasons []string
 	if s.scanner.Replica() {
 		reasons = append(reasons, "replication")
@@ -28,8 +113,151 @@ func (s *session) pins() []string {
 	if s.scanner.LongData() {
 		reasons = append(reasons, "long_data")
 	}
-	if len(reasons) == 0 {
+	if len(reasons) == 0 && !s.backend.mariaDB {
 		reasons = append(reasons, "unreadable")
 	}
-	return reasons
+	if len(reasons) == 0 {
+		return nil
+	}
+	return &pool.Pinned{Reasons: reasons}
+}
+
+// leaveWith parks the session with what was read, unless that pins it.
+func (s *session) leaveWith(ctx context.Context, fresh *fresh, r *reading) error {
+	facts := s.scanner.Facts()
+	reasons := r.decide(facts)
+	if facts.NextUnclear {
+		reasons = append(reasons, "transaction")
+	}
+	if !ascii(r.database) && !readsUTF8(s.hello.Charset) || !ascii(r.role) {
+		reasons = append(reasons, "unreadable")
+	}
+	here := &environment{r.database, settings{}}
+	for _, name := range reads {
+		here.settings[name] = r.changed[name]
+	}
+	if !s.keepStatements(here) {
+		reasons = append(reasons, "prepared_text")
+	}
+	if len(reasons) > 0 {
+		return &pool.Pinned{Reasons: reasons}
+	}
+	if s.releasing && !r.glow.lasts() {
+		return errStillAsked
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", errNotNow, err)
+	}
+	p := &parked{
+		carried:   r.carried,
+		multi:     s.scanner.MultiStatements(),
+		once:      facts.NextTransaction,
+		keepalive: fresh.keepalive,
+		since:     time.Now(),
+	}
+	all := r.changed
+	p.fresh, p.changed = fresh.settings, all.differing(fresh.settings)
+	s.giveUp(p, all["wait_timeout"].value)
+	return nil
+}
+
+// keepStatements notes what the prepared statements were read with; false
+// where that is not known of one, or it could not be prepared again.
+func (s *session) keepStatements(here *environment) bool {
+	for statement := range s.scanner.Statements() {
+		if statement.Unreadable || statement.TypesUnknown {
+			return false
+		}
+		if statement.Kept != nil {
+			continue
+		}
+		if !s.scanner.Present(statement) {
+			return false
+		}
+		statement.Kept = here
+	}
+	return true
+}
+
+// readsUTF8 tells whether a collation, by its number, is of UTF-8.
+func readsUTF8(collation byte) bool {
+	return collation == 33 || collation == 45 || collation == 46 || collation == 83 || collation >= 192
+}
+
+// giveUp is the point of no return: the session has no backend any more.
+func (s *session) giveUp(p *parked, waitTimeout string) {
+	b := s.backend
+	s.parked = p
+	s.setEngineID(0)
+	s.backend = nil
+	s.mark(false)
+	s.mu.Lock()
+	s.remote = 0
+	s.mu.Unlock()
+	s.scanner.Detach()
+	s.scanner.phase = pool.Parked
+	s.seat.Describe(func(i *pool.Info) { i.BackendPID = 0 })
+	if seconds, err := time.ParseDuration(waitTimeout + "s"); err == nil && seconds > 0 {
+		p.expiry = time.AfterFunc(seconds, s.expire)
+	}
+	var spare pool.Spare
+	if s.reset(b) {
+		spare = b
+	} else {
+		b.conn.Close()
+	}
+	s.seat.GiveUp(s.caller().key(), b.at.Generation, spare)
+}
+
+// expire ends a parked session as the engine would: it has waited for longer
+// than wait_timeout.
+func (s *session) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.alone {
+		return
+	}
+	if s.closing == nil {
+		s.closing = errWaitTimeout
+	}
+	s.cancel(s.closing)
+	if s.loan != nil {
+		s.loan.Sever()
+	}
+}
+
+// reset makes a backend fit for another session of the same account.
+func (s *session) reset(b *backend) bool {
+	const resetLasts = time.Second
+	ctx, cancel := context.WithTimeout(s.ctx, resetLasts)
+	defer cancel()
+	_, err := b.command(ctx, mysql.COM_RESET_CONNECTION)
+	return err == nil
+}
+
+// Close is pool.Spare's.
+func (b *backend) Close() {
+	b.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	mysqlwire.WritePacket(b.conn, 0, []byte{mysql.COM_QUIT})
+	b.conn.Close()
+}
+
+// key tells backends apart that are not of use for each other's sessions.
+func (c caller) key() string {
+	var key strings.Builder
+	fmt.Fprintf(&key, "%q %x %d %d", c.hello.User, uint64(c.hello.Capabilities), c.hello.Charset, c.hello.MaxPacket)
+	for _, a := range c.hello.Attributes {
+		fmt.Fprintf(&key, " %q=%q", a.Name, a.Value)
+	}
+	if c.upstream.ProxyHeader {
+		host, _, err := net.SplitHostPort(c.client.String())
+		if err != nil {
+			host = "local"
+		}
+		key.WriteString(" " + host)
+	}
+	if c.secured {
+		key.WriteString(" secured")
+	}
+	return key.String()
 }

@@ -12,6 +12,8 @@ type scanner struct {
 	seat  *pool.Seat
 	tally *pool.Tally
 	phase pool.Phase
+	// next, if not nil, is called once, when the client has sent something.
+	next func()
 }
 
 // FromClient is relay.Scanner's.
@@ -19,6 +21,10 @@ func (s *scanner) FromClient(b []byte) (n int, stop bool) {
 	n, stop = s.Tracker.FromClient(b)
 	s.tally.BytesIn.Add(int64(n))
 	s.settle()
+	if s.next != nil && n > 0 {
+		s.next()
+		s.next = nil
+	}
 	return n, stop
 }
 

@@ -37,6 +37,11 @@ type session struct {
 	scanner *scanner
 	client  net.Conn
 	backend *backend // nil while it has none
+	parked  *parked  // what it had when it gave its backend up, nil otherwise
+	// releasing: its backend is to be another's meanwhile, and the cluster stays.
+	releasing bool
+	stuck     uint64   // after how many commands it could not give it up at once
+	pinned    pinnedAt // the last reading, if it pins
 
 	mu       sync.Mutex // protects what follows
 	loan     relay.Loan // nil while the session is in hand
@@ -246,6 +251,7 @@ func (s *session) withdraw() {
 // or to end, hears of it.
 func (s *session) leave() {
 	s.setEngineID(0)
+	s.unpark()
 	s.front.forget(s.id)
 	s.mu.Lock()
 	parking, seated := s.parking, s.seated && !s.left

@@ -3,7 +3,6 @@ package mysqlfront_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 	driver "github.com/go-sql-driver/mysql"
 
-	"serverlessproxy/cluster"
 	"serverlessproxy/mysqlfront"
 	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
@@ -157,9 +155,7 @@ func TestWakeOnQuery(t *testing.T) {
 	if n := h.cluster.Woken(); n != 0 {
 		t.Errorf("woke the cluster %d times", n)
 	}
-	if n := h.pool.Counts()[pool.Parked]; n != 2 {
-		t.Errorf("%d sessions parked, want 2", n)
-	}
+	eventually(t, "the quitter has left", func() bool { return h.pool.Counts()[pool.Parked] == 2 })
 	r.seq = 0
 	r.write([]byte("\x03SELECT DATABASE()"))
 	eventually(t, "the query wakes the cluster", func() bool { return h.cluster.Woken() == 1 })
@@ -241,30 +237,6 @@ func TestDrainLimit(t *testing.T) {
 	if n := len(h.pool.Sessions()); n != 0 {
 		t.Errorf("%d sessions left", n)
 	}
-}
-
-// TestPark: nothing can be kept yet, so nobody gives anything up, and nobody
-// notices that it was asked.
-func TestPark(t *testing.T) {
-	h := build(t, nil)
-	idle, inside := h.login("app", "pw"), h.login("app", "pw")
-	inside.expect(inside.query("BEGIN"), "OK")
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	var holdouts *cluster.Holdouts
-	if err := h.pool.Park(ctx); !errors.As(err, &holdouts) || len(holdouts.Sessions) != 2 {
-		t.Fatalf("park: %v", err)
-	}
-	reasons := map[string]bool{}
-	for _, s := range holdouts.Sessions {
-		reasons[strings.Join(s.Reasons, "+")] = true
-	}
-	if !reasons["unreadable"] || !reasons["transaction"] {
-		t.Errorf("held out by %v", reasons)
-	}
-	idle.expect(idle.query("SELECT 1"), "1")
-	inside.expect(inside.query("SELECT 2"), "2")
-	inside.expect(inside.query("COMMIT"), "OK")
 }
 
 // TestEvicted: who is thrown out by a forced change of capacity is told at its

@@ -182,8 +182,12 @@ type maker struct {
 }
 
 func (k *maker) Start(ctx context.Context, size acu.Size) (cluster.Backend, error) {
-	if err := k.member.create(ctx); err != nil {
-		return cluster.Backend{}, err
+	// Once it has run, data that are not there are lost, and no empty cluster
+	// is made in their place.
+	if k.member.unknownUsers() {
+		if err := k.member.create(ctx); err != nil {
+			return cluster.Backend{}, err
+		}
 	}
 	return k.Compute.Start(ctx, size)
 }

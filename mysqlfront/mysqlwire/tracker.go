@@ -90,6 +90,7 @@ type Tracker struct {
 	schema      []byte
 	schemaKnown bool
 	counts      Counts
+	facts       gathered
 
 	statements statements
 }
@@ -201,6 +202,7 @@ func (t *Tracker) PassNext() { t.passNext = true }
 // what MultiStatements says stay.
 func (t *Tracker) Reset(status uint16) {
 	t.statements.clear()
+	t.facts = gathered{Facts: Facts{Commands: t.facts.Commands + 1}, epoch: t.facts.epoch + 1}
 	t.status, t.doubt, t.replica = status, false, false
 	t.schema, t.schemaKnown = t.schema[:0], false
 }

@@ -29,6 +29,12 @@ const (
 
 // FromClient looks through what the client sent: see Tracker.
 func (t *Tracker) FromClient(b []byte) (n int, stopped bool) {
+	n, stopped = t.fromClient(b)
+	t.facts.Sent += int64(n)
+	return n, stopped
+}
+
+func (t *Tracker) fromClient(b []byte) (n int, stopped bool) {
 	t.held, t.stop = Running, Running
 	for n < len(b) {
 		if t.client.skip > 0 {
@@ -60,6 +66,9 @@ func (t *Tracker) FromClient(b []byte) (n int, stopped bool) {
 
 func (t *Tracker) passBody(b []byte) int {
 	n := t.client.pass(b)
+	if !t.file && !t.facts.UserLock && holds(b[:n], "get_lock") {
+		t.facts.UserLock = true
+	}
 	t.collect(b[:n])
 	t.endCollecting()
 	return n
@@ -124,6 +133,7 @@ func (t *Tracker) command(p []byte, length int) fate {
 		return t.query(p, length)
 	case mysql.COM_STMT_PREPARE:
 		t.prepare(length)
+		t.notice(p[1:], t.collecting)
 		return pass
 	case mysql.COM_STMT_EXECUTE, ComBulkExecute, mysql.COM_STMT_FETCH, mysql.COM_STMT_RESET,
 		mysql.COM_STMT_CLOSE, mysql.COM_STMT_SEND_LONG_DATA:
@@ -132,6 +142,8 @@ func (t *Tracker) command(p []byte, length int) fate {
 		return t.setOption(p, length)
 	case mysql.COM_REGISTER_SLAVE:
 		t.replica = true
+	case mysql.COM_INIT_DB:
+		t.noticeCommand(p)
 	}
 	t.ask(request{command: p[0]})
 	return pass
@@ -144,6 +156,7 @@ func (t *Tracker) streaming() bool {
 
 // ask notes a command whose answer is to come.
 func (t *Tracker) ask(r request) {
+	t.facts.Commands++
 	if !answered(r.command) {
 		return
 	}
@@ -196,6 +209,7 @@ func (t *Tracker) query(p []byte, length int) fate {
 			return t.intercept(StopKillQuery, p, length)
 		}
 	}
+	t.noticeCommand(p)
 	t.ask(request{command: mysql.COM_QUERY})
 	return pass
 }
@@ -257,6 +271,7 @@ func (t *Tracker) useStatement(p []byte, length int) fate {
 func (t *Tracker) noteUse(s *Statement, command byte) {
 	switch command {
 	case mysql.COM_STMT_CLOSE:
+		t.facts.Commands++
 		t.statements.close(s, t.pending.n == 0)
 		return
 	case mysql.COM_STMT_SEND_LONG_DATA:
@@ -264,6 +279,9 @@ func (t *Tracker) noteUse(s *Statement, command byte) {
 		return
 	case mysql.COM_STMT_EXECUTE, ComBulkExecute, mysql.COM_STMT_RESET:
 		t.statements.setLongData(s, false)
+	}
+	if executes(command) {
+		t.ran(s.noticed)
 	}
 	t.ask(request{command: command, statement: s})
 }

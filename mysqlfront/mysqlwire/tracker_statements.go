@@ -22,10 +22,15 @@ type Statement struct {
 	// TypesUnknown tells that Types were sent and could not be kept.
 	TypesUnknown bool
 
+	// Kept is the front's to use.
+	Kept any
+
 	packet           []byte // its COM_STMT_PREPARE
 	backend          uint32 // its id on the present backend, 0 where it isn't prepared
 	prepares         bool   // the answer to its COM_STMT_PREPARE is outstanding
 	cursor, longData bool
+	epoch            uint32
+	noticed          noticed
 	closed           bool // requests that came before may still point to it
 }
 
@@ -193,6 +198,7 @@ func (t *Tracker) Detach() {
 		t.statements.setLongData(s, false)
 	}
 	t.statements.mapped = true
+	t.facts.Sent = 0
 }
 
 // Bind tells by which id the present backend knows the client's statement.
@@ -210,6 +216,7 @@ func (t *Tracker) prepare(length int) {
 	if t.textFits(s, length) && cap(s.packet) < length {
 		s.packet = make([]byte, 0, length)
 	}
+	s.epoch = t.facts.epoch
 	t.collecting = s
 	t.ask(request{command: mysql.COM_STMT_PREPARE, statement: s})
 }

@@ -1,0 +1,137 @@
+package mysqlfront
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"serverlessproxy/mysqlfront/mysqlwire"
+)
+
+// table is what an engine answered to one of our own statements: rows of text
+// values, nil for NULL; or its refusal.
+type table struct {
+	rows    [][][]byte
+	refusal *mysqlwire.ServerError
+}
+
+const (
+	askLasts = 10 * time.Second
+	// maxAnswer bounds a row of an answer to ourselves.
+	maxAnswer = 64 << 20
+	nullValue = 0xfb
+)
+
+// ask has a backend, on which nothing is under way, run statements of our own
+// in one round trip. An error is the connection's: it is of no use any more.
+func (s *session) ask(ctx context.Context, b *backend, texts ...string) ([]table, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLasts)
+	defer cancel()
+	defer guard(ctx, b.conn)()
+	var question []byte
+	for _, text := range texts {
+		question = mysqlwire.AppendPacket(question, 0, queryPayload(text, s.hello.Capabilities))
+	}
+	if b == s.backend {
+		s.scanner.AddSent(len(question))
+	}
+	if _, err := b.conn.Write(question); err != nil {
+		return nil, fmt.Errorf("ask engine: %w", err)
+	}
+	answers := make([]table, len(texts))
+	for i := range answers {
+		if err := answers[i].read(&packets{conn: b.conn}, s.hello.Capabilities); err != nil {
+			return nil, fmt.Errorf("read engine's answer: %w", err)
+		}
+	}
+	return answers, nil
+}
+
+// instruct has a backend run statements of our own that give no rows; the first
+// refusal is an error.
+func (s *session) instruct(ctx context.Context, b *backend, texts ...string) error {
+	answers, err := s.ask(ctx, b, texts...)
+	if err != nil {
+		return err
+	}
+	for _, a := range answers {
+		if a.refusal != nil {
+			return a.refusal
+		}
+	}
+	return nil
+}
+
+// read reads one answer, which a refusal may end at any place.
+func (t *table) read(p *packets, caps mysqlwire.Capabilities) error {
+	err := t.readResult(p, caps)
+	if errors.As(err, &t.refusal) {
+		return nil
+	}
+	return err
+}
+
+func (t *table) readResult(p *packets, caps mysqlwire.Capabilities) error {
+	first, err := readResultPacket(p)
+	if err != nil || first[0] == mysqlwire.OKHeader {
+		return err
+	}
+	count, n := mysqlwire.Uint(first)
+	if n == 0 || count == 0 || count > 1<<12 {
+		return mysqlwire.ErrMalformed
+	}
+	before := int(count)
+	if n < len(first) && first[n] == 0 {
+		before = 0 // the definitions are left out
+	}
+	if !caps.Has(mysql.CLIENT_DEPRECATE_EOF) {
+		before++
+	}
+	for range before {
+		if _, err := readResultPacket(p); err != nil {
+			return err
+		}
+	}
+	return t.readRows(p, int(count))
+}
+
+func (t *table) readRows(p *packets, columns int) error {
+	for {
+		row, err := readResultPacket(p)
+		if err != nil {
+			return err
+		}
+		if row[0] == mysqlwire.EOFHeader && len(row) < mysqlwire.MaxPacket {
+			return nil
+		}
+		values := make([][]byte, columns)
+		for i := range values {
+			if len(row) > 0 && row[0] == nullValue {
+				row = row[1:]
+				continue
+			}
+			value, rest, ok := mysqlwire.String(row)
+			if !ok {
+				return mysqlwire.ErrMalformed
+			}
+			values[i], row = append([]byte{}, value...), rest
+		}
+		t.rows = append(t.rows, values)
+	}
+}
+
+// readResultPacket reads a packet that is no progress report.
+func readResultPacket(p *packets) ([]byte, error) {
+	const progressReport = 0xffff
+	for {
+		payload, err := p.readAnswer(maxAnswer)
+		var refusal *mysqlwire.ServerError
+		if errors.As(err, &refusal) && refusal.Code == progressReport {
+			continue
+		}
+		return payload, err
+	}
+}

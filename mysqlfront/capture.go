@@ -1,0 +1,228 @@
+package mysqlfront
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"serverlessproxy/mysqlfront/mysqlwire"
+)
+
+// What a session has on its backend is read by two statements of which the
+// first must be the first: a second one reads what the first has left behind.
+// Values come as bytes of their own, whatever the session's character sets;
+// what limits statements does not bind ours.
+const (
+	readGlow = "SELECT CAST(ROW_COUNT() AS BINARY), CAST(FOUND_ROWS() AS BINARY), CAST(@@warning_count AS BINARY), CAST(@@error_count AS BINARY), " +
+		"CAST(LAST_INSERT_ID() AS BINARY), CAST(@@insert_id AS BINARY), CAST(@@rand_seed1 AS BINARY), CAST(@@rand_seed2 AS BINARY), " +
+		"CAST(@@timestamp AS BINARY), CAST(@@in_transaction AS BINARY), CAST(DATABASE() AS BINARY), CAST(CURRENT_ROLE() AS BINARY), " +
+		"CAST(@@max_statement_time AS BINARY), CAST(@@sql_select_limit AS BINARY), CAST(IF(@@sql_big_selects, 'ON', 'OFF') AS BINARY) LIMIT 1"
+	unlimited = "SET STATEMENT max_statement_time = 0, sql_big_selects = 1, sql_select_limit = 18446744073709551615 FOR "
+	readAll   = unlimited +
+		"SELECT CAST('v' AS BINARY), CAST(LOWER(variable_name) AS BINARY), CAST(session_value AS BINARY), CAST(variable_type AS BINARY), CAST(NULL AS BINARY) " +
+		"FROM information_schema.system_variables WHERE variable_scope LIKE 'SESSION%' AND read_only = 'NO' " +
+		"UNION ALL SELECT CAST('u' AS BINARY), CAST(variable_name AS BINARY), CAST(IF(variable_type = 'VARCHAR', variable_value IS NULL, variable_value) AS BINARY), " +
+		"CAST(variable_type AS BINARY), CAST(character_set_name AS BINARY) FROM information_schema.user_variables " +
+		"UNION ALL SELECT CAST('s' AS BINARY), CAST(LOWER(variable_name) AS BINARY), CAST(variable_value AS BINARY), NULL, NULL " +
+		"FROM information_schema.session_status WHERE variable_name IN ('Com_create_temporary_table', 'Com_create_sequence', 'Com_lock_tables', 'Com_ha_open', " +
+		"'Com_prepare_sql', 'Com_flush', 'Com_backup', 'Com_backup_lock', 'Bytes_received') " +
+		"UNION ALL SELECT CAST('t' AS BINARY), NULL, CAST(@@timestamp AS BINARY), NULL, NULL"
+	readLocks = " UNION ALL SELECT CAST('l' AS BINARY), CAST(lock_type AS BINARY), NULL, NULL, NULL " +
+		"FROM information_schema.metadata_lock_info WHERE thread_id = CONNECTION_ID()"
+	isUnlocked = unlimited + "SELECT 1 FROM seq_1_to_1"
+)
+
+// reading is a session's state as its backend tells it.
+type reading struct {
+	carried
+	transaction bool
+	counters    map[string]int64 // the session's status counters
+	locks       []string         // kinds of locks that it holds, if they can be seen
+	locksSeen   bool             // they can
+	sent        int64            // to the backend before the counters were read
+	locked      bool             // LOCK TABLES is, or may be, in force
+}
+
+var (
+	errUnreadable = errors.New("the session's state cannot be read")
+	errNotNow     = errors.New("the session's state could not be read now")
+)
+
+// take reads a backend's state.
+func (s *session) take(ctx context.Context, b *backend) (*reading, error) {
+	all := readAll
+	if b.showsLocks {
+		all += readLocks
+	}
+	answers, err := s.ask(ctx, b, readGlow, all)
+	if err != nil {
+		return nil, err
+	}
+	r := &reading{counters: map[string]int64{}, locksSeen: b.showsLocks, sent: s.scanner.Facts().Sent}
+	for _, a := range answers {
+		if a.refusal != nil {
+			err = fmt.Errorf("%w: %w", errNotNow, a.refusal)
+		}
+	}
+	if answers[0].refusal == nil && len(answers[0].rows) == 1 {
+		r.first(answers[0].rows[0])
+	} else if err == nil {
+		err = errNotNow
+	}
+	if err != nil {
+		return r, err
+	}
+	if err := r.rest(answers[0].rows[0], answers[1].rows); err != nil {
+		return r, err
+	}
+	return r, s.takeMore(ctx, b, r)
+}
+
+// first takes what the first statement tells.
+func (r *reading) first(row [][]byte) {
+	number := func(i int) int64 { n, _ := strconv.ParseInt(string(row[i]), 10, 64); return n }
+	r.glow = glow{rowCount: number(0), foundRows: number(1), warnings: number(2), errors: number(3)}
+	r.lastInsertID, r.insertID = string(row[4]), string(row[5])
+	r.seeds = [2]string{string(row[6]), string(row[7])}
+	r.timestamp = string(row[8])
+	r.transaction = number(9) != 0
+	r.database, r.role = string(row[10]), string(row[11])
+}
+
+// rest takes what the second one tells.
+func (r *reading) rest(row [][]byte, rows [][][]byte) error {
+	r.changed, r.variables = settings{}, map[string]userVariable{}
+	clock := ""
+	for _, v := range rows {
+		name, value := string(v[1]), string(v[2])
+		switch v[0][0] {
+		case 'v':
+			if !uncarried[name] {
+				null := v[2] == nil || name == "character_set_results" && value == ""
+				r.changed[name] = setting{value: value, null: null, kind: string(v[3])}
+			}
+		case 'u':
+			r.variables[name] = userVariable{kind: string(v[3]), charset: string(v[4]), null: v[2] == nil, value: value}
+		case 's':
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return errUnreadable
+			}
+			r.counters[name] = n
+		case 't':
+			clock = value
+		case 'l':
+			r.locks = append(r.locks, name)
+		}
+	}
+	if len(r.changed) == 0 || clock == "" || len(r.counters) == 0 {
+		return errUnreadable
+	}
+	for i, name := range limiting {
+		v := r.changed[name]
+		v.value, v.null = string(row[12+i]), false
+		r.changed[name] = v
+	}
+	if clock != r.timestamp {
+		r.timestamp = ""
+	}
+	return nil
+}
+
+// takeMore reads the texts of user variables as they are, and asks whether
+// tables are locked where they may be.
+func (s *session) takeMore(ctx context.Context, b *backend, r *reading) error {
+	var texts []string
+	var names []string
+	for name, v := range r.variables {
+		if v.kind == "VARCHAR" {
+			if !ascii(name) {
+				return errUnreadable
+			}
+			names = append(names, name)
+			at := "@" + quoteName(name)
+			texts = append(texts, "CAST(HEX("+at+") AS BINARY), CAST(COLLATION("+at+") AS BINARY)")
+		}
+	}
+	var questions []string
+	const atOnce = 200
+	for i := 0; i < len(texts); i += atOnce {
+		questions = append(questions, unlimited+"SELECT "+strings.Join(texts[i:min(i+atOnce, len(texts))], ", "))
+	}
+	unlock := r.counters["com_lock_tables"] > 0 && !r.locksSeen
+	if unlock {
+		questions = append(questions, isUnlocked)
+	}
+	if len(questions) == 0 {
+		return nil
+	}
+	answers, err := s.ask(ctx, b, questions...)
+	if err != nil {
+		return err
+	}
+	if unlock {
+		last := answers[len(answers)-1]
+		r.locked, answers = last.refusal != nil, answers[:len(answers)-1]
+	}
+	i := 0
+	for _, a := range answers {
+		if a.refusal != nil || len(a.rows) != 1 {
+			return errNotNow
+		}
+		for row := a.rows[0]; len(row) > 1; row = row[2:] {
+			if err := r.text(names[i], row[0], row[1]); err != nil {
+				return err
+			}
+			i++
+		}
+	}
+	return nil
+}
+
+// text takes a user variable's own bytes. What it was asked for before only
+// told whether it is NULL.
+func (r *reading) text(name string, digits, collation []byte) error {
+	v := r.variables[name]
+	null := v.value == "1"
+	value, err := hex.DecodeString(string(digits))
+	if err != nil || null != (digits == nil) {
+		return errUnreadable
+	}
+	v.null, v.value, v.collation = null, string(value), string(collation)
+	r.variables[name] = v
+	return nil
+}
+
+func ascii(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 })
+}
+
+// decide tells what keeps a session on its backend: nothing, or the reasons.
+func (r *reading) decide(facts mysqlwire.Facts) []string {
+	var reasons []string
+	pin := func(on bool, reason string) {
+		if on && (len(reasons) == 0 || reasons[len(reasons)-1] != reason) {
+			reasons = append(reasons, reason)
+		}
+	}
+	count := r.counters
+	pin(r.transaction, "transaction")
+	pin(count["com_create_temporary_table"] > 0 || count["com_create_sequence"] > 0, "temporary_object")
+	pin(r.locked || count["com_backup"] > 0 || count["com_backup_lock"] > 0, "lock_tables")
+	if r.locksSeen {
+		for _, kind := range r.locks {
+			pin(kind == "User lock", "user_lock")
+			pin(kind != "User lock", "lock_tables")
+		}
+	} else {
+		pin(count["com_flush"] > 0, "lock_tables")
+		pin(facts.UserLock, "user_lock")
+	}
+	pin(count["com_ha_open"] > 0, "handler")
+	pin(count["com_prepare_sql"] > 0, "prepared_text")
+	pin(count["bytes_received"] < r.sent, "unreadable") // FLUSH STATUS: the counters tell nothing
+	return reasons
+}
