@@ -136,3 +136,44 @@ func optionsOf(t *testing.T, c net.Conn) keepalive {
 }
 
 const sizeOfSession = int(unsafe.Sizeof(session{}))
+
+// The options that need not be restored are those that net.FileConn sets.
+func TestGoKeepalive(t *testing.T) {
+	c, _ := tcpPair(t)
+	fd, err := duplicate(c)
+	must(t, err)
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	again, err := net.FileConn(f)
+	must(t, err)
+	defer again.Close()
+	if got := optionsOf(t, again); got != goKeepalive {
+		t.Errorf("net.FileConn sets %+v, not %+v", got, goKeepalive)
+	}
+}
+
+// A backend that hung up while its bytes wait for a slow client must not keep
+// the loop awake: epoll tells of a hang-up for as long as it is asked anything.
+func TestHangUpBehindASlowClientIsQuiet(t *testing.T) {
+	r := newRig(t, way{lender: loopLender, client: unixPair, backend: unixPair})
+	smallBuffers(t, r.user, r.ends.Client)
+	last := strings.Repeat("last words ", 10000)
+	r.lend(&script{})
+	r.say(r.server, last)
+	must(t, r.server.Close())
+	r.hear(r.user, last[:10])
+	before := processorTime(t)
+	r.stays()
+	time.Sleep(300 * time.Millisecond) // not awaited: nothing is to happen
+	if spent := processorTime(t) - before; spent > 100*time.Millisecond {
+		t.Errorf("%v of processor time spent on waiting", spent)
+	}
+	r.hear(r.user, last[10:])
+	r.await(BackendGone)
+}
+
+func processorTime(t testing.TB) time.Duration {
+	var u unix.Rusage
+	must(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -408,6 +408,22 @@ func TestGone(t *testing.T) {
 			r.hear(r.user, "fatal: goodbye")
 			r.await(BackendGone)
 		})
+		t.Run("backend takes nothing more", func(t *testing.T) {
+			r := newRig(t, w)
+			unix, ok := r.server.(*net.UnixConn)
+			if !ok {
+				return
+			}
+			r.lend(&script{})
+			must(t, unix.CloseRead())
+			r.say(r.server, "last word")
+			r.hear(r.user, "last word")
+			r.say(r.user, "question")
+			b := r.await(BackendGone)
+			if !errors.Is(b.Err, syscall.EPIPE) || string(b.ToBackend) != "question" {
+				t.Fatalf("came back with %q: %v", b.ToBackend, b.Err)
+			}
+		})
 		t.Run("both close", func(t *testing.T) {
 			r := newRig(t, w)
 			r.lend(&script{})

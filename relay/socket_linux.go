@@ -75,6 +75,9 @@ func duplicate(c net.Conn) (int32, error) {
 // options of the socket stay what they were.
 func adopt(fd int32) (net.Conn, error) {
 	alive := keepaliveOf(int(fd))
+	// FileConn makes it non-blocking again. Until then os.File need not have
+	// Go's poller watch it.
+	_ = unix.SetNonblock(int(fd), false)
 	f := os.NewFile(uintptr(fd), "socket")
 	c, err := net.FileConn(f)
 	_ = f.Close() // FileConn made a descriptor of its own
@@ -101,9 +104,15 @@ func keepaliveOf(fd int) (k keepalive) {
 	return k
 }
 
-// restore sets them again. A socket that refuses is dead, which its next user
-// sees.
+// goKeepalive is what net.FileConn sets.
+var goKeepalive = keepalive{on: 1, idle: 15, interval: 15, count: 9}
+
+// restore sets them again where they differ. A socket that refuses is dead,
+// which its next user sees.
 func (k keepalive) restore(c *net.TCPConn) {
+	if k == goKeepalive {
+		return
+	}
 	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{
 		Enable:   k.on != 0,
 		Idle:     time.Duration(k.idle) * time.Second,

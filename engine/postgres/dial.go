@@ -17,7 +17,7 @@ import (
 )
 
 // dialTimeout is for a connection with its login.
-const dialTimeout = 5 * time.Second
+const dialTimeout = 10 * time.Second
 
 // application is what the control connection calls itself.
 const application = "serverlessproxy"
@@ -36,7 +36,7 @@ type Dial struct {
 // it has not parsed itself; everything in it that the environment could have
 // set is replaced before use.
 var blank = sync.OnceValues(func() (*pgx.ConnConfig, error) {
-	return pgx.ParseConfig("host=/ port=5432 user=postgres dbname=postgres sslmode=disable passfile=/dev/null target_session_attrs=any connect_timeout=5 min_protocol_version=3.0 max_protocol_version=3.0")
+	return pgx.ParseConfig("host=/ port=5432 user=postgres dbname=postgres sslmode=disable passfile=/dev/null target_session_attrs=any connect_timeout=10 min_protocol_version=3.0 max_protocol_version=3.0")
 })
 
 // config is how pgx connects. settings go into the start-up packet.

@@ -88,6 +88,7 @@ func (s *server) as(t *testing.T, user, database string) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.ConnectTimeout = 0 // limited is longer, for a machine with other work
 	conn, err := pgx.ConnectConfig(limited(t), config)
 	if err != nil {
 		t.Fatal(err)

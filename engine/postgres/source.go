@@ -15,7 +15,7 @@ import (
 )
 
 // askTimeout is for one answer of the server.
-const askTimeout = 5 * time.Second
+const askTimeout = 10 * time.Second
 
 var errClosed = errors.New("the source of users is closed")
 

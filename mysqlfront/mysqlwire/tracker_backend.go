@@ -54,8 +54,11 @@ func (t *Tracker) releases() bool {
 	if t.held == Running || t.backend.inside() {
 		return false
 	}
+	if t.streaming() && t.held != StopQuit {
+		t.held = StopAgain // it is no command any more
+	}
 	again := t.held == StopAgain && (t.file || t.pending.n <= maxRequests/2)
-	if t.pending.n > 0 && !again {
+	if t.pending.n > 0 && !again && !t.streaming() {
 		return false
 	}
 	t.stop, t.held = t.held, Running

@@ -351,6 +351,28 @@ func TestAStreamPassesWhatIsNoCommand(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsBehindAStreamDoesNotWaitForItsEnd(t *testing.T) {
+	for name, c := range stops {
+		r := newReplay(plain())
+		if r.fromClient(join(query("SELECT 1"), command(mysql.COM_BINLOG_DUMP, make([]byte, 10)...), c.packet)) {
+			if name != "reset" {
+				t.Errorf("%s: stopped at once", name)
+			}
+			continue
+		}
+		want := StopAgain
+		if name == "quit" {
+			want = StopQuit
+		}
+		if stopped := r.fromBackend(aResult); stopped != (name != "reset") || stopped && r.t.Stopped() != want {
+			t.Errorf("%s: stopped %v by %v", name, stopped, r.t.Stopped())
+		}
+		if name != "quit" && (r.fromClient(nil) || len(r.client) > 0) {
+			t.Errorf("%s: lent again: stopped by %v, %d bytes left over", name, r.t.Stopped(), len(r.client))
+		}
+	}
+}
+
 func TestAProcedureThatFailsLeavesADoubt(t *testing.T) {
 	r := newReplay(plain())
 	r.fromClient(query("CALL p()"))

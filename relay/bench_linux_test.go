@@ -3,7 +3,6 @@ package relay
 import (
 	"io"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -55,14 +54,8 @@ func pingPong(b *testing.B, user, server io.ReadWriter) {
 // reportCPU reports what all threads spent, which other work on the machine
 // changes less than the time that passed. (Client and server are in it.)
 func reportCPU(b *testing.B) func() {
-	before := cpuTime(b)
-	return func() { b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op") }
-}
-
-func cpuTime(b *testing.B) int64 {
-	var u syscall.Rusage
-	must(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return u.Utime.Nano() + u.Stime.Nano()
+	before := processorTime(b)
+	return func() { b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op") }
 }
 
 // echo answers until it is told to quit.
