@@ -13,7 +13,9 @@ import (
 )
 
 // What is never offered: these change the bytes in ways that are not spoken
-// here, or concern the login alone.
+// here, or concern the login alone. (A client that keeps a prepared statement's
+// columns would read rows by them when the statement is prepared again on
+// another backend, where they may have changed.)
 const notServed = mysqlwire.Capabilities(mysql.CLIENT_SSL|clientMultiFactor) | mysqlwire.MariaDBComMulti | mysqlwire.MariaDBCacheMetadata
 
 // clientMultiFactor is MULTI_FACTOR_AUTHENTICATION.

@@ -45,6 +45,7 @@ func (s *session) park(ctx context.Context) error {
 	switch {
 	case errors.As(err, &pinned):
 		s.seat.Pin(pinned.Reasons...)
+		s.scanner.pinned = true
 	case err == nil:
 		s.seat.Pin()
 	}

@@ -9,9 +9,10 @@ import (
 // them, and once for each burst the seat and the tally hear what came of it.
 type scanner struct {
 	*mysqlwire.Tracker
-	seat  *pool.Seat
-	tally *pool.Tally
-	phase pool.Phase
+	seat   *pool.Seat
+	tally  *pool.Tally
+	phase  pool.Phase
+	pinned bool // the seat says that it is; it may not be any more after the next command
 	// next, if not nil, is called once, when the client has sent something.
 	next func()
 }
@@ -52,6 +53,10 @@ func (s *scanner) settle() {
 	if phase != s.phase {
 		s.phase = phase
 		s.seat.Set(phase)
+		if s.pinned && phase == pool.Active {
+			s.pinned = false
+			s.seat.Pin()
+		}
 	}
 	if done := s.TakeCounts(); done != (mysqlwire.Counts{}) {
 		s.tally.Queries.Add(done.Queries)
