@@ -15,9 +15,10 @@ import (
 
 const (
 	// emptyPolls is how often a loop looks for events before it lets its
-	// thread sleep, which costs the scheduler's attention twice. Where system
-	// calls are dear (virtual machines), 20 cost more than they save.
-	emptyPolls = 2
+	// thread sleep, which costs the scheduler's attention twice. More than one
+	// or two cost more than they save where system calls are dear (in virtual
+	// machines: 20 of them doubled the cost of a query).
+	emptyPolls = 1
 	maxEvents  = 256
 )
 
