@@ -13,6 +13,7 @@
 //	pool/pooltest         a cluster for the tests of who needs one
 //	router                which cluster a connection is for, or why not
 //	relay                 moves bytes between two connections
+//	throttle              slows down whoever guesses passwords
 //	pgfront, mysqlfront   a protocol's session, its whole life
 //	metrics, admin        they look in from above
 //	e2e                   real engines, real clients, the built binary

@@ -1,16 +1,10 @@
 package admin
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -81,39 +75,3 @@ const (
 	TokenFile  = "admin.token"
 	SocketFile = "admin.sock"
 )
-
-// Token reads the token of a state directory, and makes it at the first time.
-func Token(stateDir string) (string, error) {
-	path := filepath.Join(stateDir, TokenFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return makeToken(path)
-	}
-	if err != nil {
-		return "", fmt.Errorf("read admin token: %w", err)
-	}
-	token := strings.TrimSpace(string(text))
-	if token == "" {
-		return "", fmt.Errorf("read admin token: %s is empty; remove it, and a new one is made", path)
-	}
-	return token, nil
-}
-
-// makeToken writes the file whole or not at all.
-func makeToken(path string) (string, error) {
-	token := rand.Text()
-	file, err := os.CreateTemp(filepath.Dir(path), TokenFile+".*") // of mode 0600
-	if err != nil {
-		return "", fmt.Errorf("make admin token: %w", err)
-	}
-	_, err = file.WriteString(token + "\n")
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name()) // it is worthless
-		return "", fmt.Errorf("make admin token: %w", err)
-	}
-	return token, nil
-}

@@ -19,32 +19,6 @@ import (
 	"serverlessproxy/cluster"
 )
 
-func TestTokenFile(t *testing.T) {
-	dir := t.TempDir()
-	first, err := Token(dir)
-	if err != nil || len(first) < 20 {
-		t.Fatalf("%q, %v", first, err)
-	}
-	if info, err := os.Stat(filepath.Join(dir, TokenFile)); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
-	}
-	if again, err := Token(dir); err != nil || again != first {
-		t.Errorf("again: %q, %v", again, err)
-	}
-	if left, _ := os.ReadDir(dir); len(left) != 1 {
-		t.Errorf("left behind: %v", left)
-	}
-	if err := os.WriteFile(filepath.Join(dir, TokenFile), []byte(" \n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Token(dir); err == nil || !strings.Contains(err.Error(), "is empty; remove it") {
-		t.Error(err)
-	}
-	if _, err := Token(filepath.Join(dir, "absent")); err == nil {
-		t.Error("a token without a directory")
-	}
-}
-
 // serving is a bench behind a real socket and a real port.
 func serving(t *testing.T) (b *bench, overSocket, overTCP string) {
 	t.Helper()

@@ -2,15 +2,9 @@ package e2e
 
 import (
 	"bufio"
-	"context"
-	"database/sql"
-	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -24,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -56,14 +49,13 @@ type engine struct {
 	sleep    string // a statement that takes %d seconds
 	toolBusy string // the error text beyond the ceiling
 	toolAuth string // the error text of a wrong password
-	process  string // the server's program name
 }
 
 var (
 	postgres = engine{name: "postgres", cluster: "pg", driver: "pgx", sleep: "select pg_sleep(%d)",
-		toolBusy: "sorry, too many clients already", toolAuth: "password authentication failed", process: "postgres"}
+		toolBusy: "sorry, too many clients already", toolAuth: "password authentication failed"}
 	mariadb = engine{name: "mariadb", cluster: "my", driver: "mysql", sleep: "select sleep(%d)",
-		toolBusy: "Too many connections", toolAuth: "Access denied", process: "mariadbd"}
+		toolBusy: "Too many connections", toolAuth: "Access denied"}
 	engines = []engine{postgres, mariadb}
 )
 
@@ -303,288 +295,6 @@ func (p *proxy) wait(what string, limit time.Duration, try func() error) {
 	}
 }
 
-func (p *proxy) url(e engine) *url.URL {
-	if e.driver == "pgx" {
-		return p.urls["postgres"]
-	}
-	return p.urls["mysql"]
-}
-
-// dsn is what database/sql's driver takes.
-func (p *proxy) dsn(e engine) string { return p.dsnFor(e, nil) }
-
-func (p *proxy) dsnFor(e engine, who *url.Userinfo) string {
-	u := *p.url(e)
-	if who != nil {
-		u.User = who
-	}
-	if e.driver == "pgx" {
-		return u.String() + "?sslmode=disable"
-	}
-	c := mysql.NewConfig()
-	c.User = u.User.Username()
-	c.Passwd, _ = u.User.Password()
-	c.Net, c.Addr, c.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
-	c.Logger = log.New(io.Discard, "", 0)
-	return c.FormatDSN()
-}
-
-// open is a pool of the driver's with at most one connection.
-func (p *proxy) open(e engine) *sql.DB { return p.openAs(e, nil) }
-
-func (p *proxy) openAs(e engine, who *url.Userinfo) *sql.DB {
-	p.t.Helper()
-	db, err := sql.Open(e.driver, p.dsnFor(e, who))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	db.SetMaxOpenConns(1)
-	p.t.Cleanup(func() { db.Close() })
-	return db
-}
-
-// connect is one connection that answers.
-func (p *proxy) connect(e engine) *sql.Conn {
-	p.t.Helper()
-	conn, err := p.tryConnect(e, nil)
-	if err != nil {
-		p.t.Fatalf("connect to %s: %v", e.name, err)
-	}
-	return conn
-}
-
-func (p *proxy) tryConnect(e engine, who *url.Userinfo) (*sql.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	return p.openAs(e, who).Conn(ctx)
-}
-
-// one is the single value that a query gives.
-func one(t *testing.T, c interface {
-	QueryRowContext(context.Context, string, ...any) *sql.Row
-}, query string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	var v sql.NullString
-	if err := c.QueryRowContext(ctx, query).Scan(&v); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	return v.String
-}
-
-func do(t *testing.T, c interface {
-	ExecContext(context.Context, string, ...any) (sql.Result, error)
-}, statements ...string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	for _, statement := range statements {
-		if _, err := c.ExecContext(ctx, statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
-	}
-}
-
-// tool runs a client program of the engine's against the endpoint.
-func (p *proxy) tool(ctx context.Context, e engine, args ...string) (string, error) {
-	u := p.url(e)
-	secret, _ := u.User.Password()
-	host, port, _ := net.SplitHostPort(u.Host)
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "PGHOST="+host, "PGPORT="+port, "PGUSER="+u.User.Username(), "PGPASSWORD="+secret, "PGDATABASE=app", "PGSSLMODE=prefer",
-		"PGCONNECT_TIMEOUT=60", "MYSQL_HOST="+host, "MYSQL_TCP_PORT="+port, "MYSQL_PWD="+secret)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-func (p *proxy) mustTool(e engine, args ...string) string {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	out, err := p.tool(ctx, e, args...)
-	if err != nil {
-		p.t.Fatalf("%v: %v\n%s", args, err, out)
-	}
-	return out
-}
-
-// shell is the engine's own command-line client with one statement.
-func (p *proxy) shell(e engine, statement string) []string {
-	if e.driver == "pgx" {
-		return []string{"psql", "-XAtqc", statement}
-	}
-	host, port, _ := net.SplitHostPort(p.url(e).Host)
-	return []string{"mariadb", "--no-defaults", "-N", "-h", host, "-P", port, "-u", "app", "app", "-e", statement}
-}
-
-func (p *proxy) sysbench(args ...string) []string {
-	u := p.urls["mysql"]
-	host, port, _ := net.SplitHostPort(u.Host)
-	secret, _ := u.User.Password()
-	return append([]string{"sysbench", "oltp_read_write", "--db-driver=mysql", "--mysql-host=" + host, "--mysql-port=" + port, "--mysql-user=app",
-		"--mysql-password=" + secret, "--mysql-db=app", "--tables=4", "--table-size=10000"}, args...)
-}
-
-// command runs one of the proxy's own commands against this proxy.
-func (p *proxy) command(args ...string) (stdout string, code int) {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Env = append(os.Environ(), "SERVERLESSPROXY_ADMIN=unix://"+filepath.Join(p.dir, "admin.sock"))
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		p.t.Fatalf("%v: %v", args, err)
-	}
-	if errs.Len() > 0 {
-		p.t.Logf("%v: stderr: %s", args, errs.String())
-	}
-	return string(out), cmd.ProcessState.ExitCode()
-}
-
-// mustCommand runs one that succeeds and decodes its JSON.
-func (p *proxy) mustCommand(into any, args ...string) {
-	p.t.Helper()
-	out, code := p.command(append(args, "-o", "json")...)
-	if code != 0 {
-		p.t.Fatalf("%v: exit %d: %s", args, code, out)
-	}
-	if err := json.Unmarshal([]byte(out), into); err != nil {
-		p.t.Fatalf("%v: %v in %s", args, err, out)
-	}
-}
-
-type clusterView struct {
-	Name, State, Engine string
-	EngineVersion       string `json:"engine_version"`
-	Capacity, Ceiling   int
-	Sessions            struct{ Total, Active, Idle, Held, Queued, Parked, Pinned int }
-	LastError           string `json:"last_error"`
-}
-
-func (p *proxy) cluster(e engine) clusterView {
-	p.t.Helper()
-	var c clusterView
-	response, err := http.Get(p.admin + "/v1/clusters/" + e.cluster)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&c); err != nil {
-		p.t.Fatal(err)
-	}
-	return c
-}
-
-func (p *proxy) waitState(e engine, state string, limit time.Duration) {
-	p.t.Helper()
-	p.wait(e.cluster+" is "+state, limit, func() error {
-		if c := p.cluster(e); c.State != state {
-			return fmt.Errorf("it is %s, sessions %+v, last error %q", c.State, c.Sessions, c.LastError)
-		}
-		return nil
-	})
-}
-
-// metric sums the series of a metric whose labels contain all of these.
-func (p *proxy) metric(name string, labels ...string) float64 {
-	p.t.Helper()
-	response, err := http.Get(p.admin + "/metrics")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var sum float64
-	scanner := bufio.NewScanner(response.Body)
-	for scanner.Scan() {
-		series, value, _ := strings.Cut(scanner.Text(), " ")
-		if series != name && !strings.HasPrefix(series, name+"{") {
-			continue
-		}
-		if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(series, l) }) {
-			continue
-		}
-		v, _ := strconv.ParseFloat(value, 64)
-		sum += v
-	}
-	return sum
-}
-
 func filter(list []string, keep func(string) bool) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !keep(s) })
-}
-
-var driverBadConn = driver.ErrBadConn
-
-// edit changes the configuration file of a quickstart and starts it again.
-func (p *proxy) edit(change func(string) string) {
-	p.t.Helper()
-	file := filepath.Join(p.dir, "serverlessproxy.yaml")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.stop()
-	if err := os.WriteFile(file, []byte(change(string(text))), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-	p.start()
-}
-
-// amendClusters adds a line of keys to every cluster of a configuration.
-func (p *proxy) amendClusters(config, line string) string {
-	var b strings.Builder
-	for l := range strings.Lines(config) {
-		b.WriteString(l)
-		if trimmed := strings.TrimSpace(l); strings.HasPrefix(trimmed, "- name:") {
-			b.WriteString(strings.Repeat(" ", strings.Index(l, "-")+2) + line + "\n")
-		}
-	}
-	return b.String()
-}
-
-// superuser gives each engine a superuser "boss" who may come in at the
-// endpoint, over the engine's own socket as its operator would.
-func (p *proxy) superuser() {
-	p.t.Helper()
-	for _, command := range [][]string{
-		{"psql", "-X", "-h", filepath.Join(p.dir, "clusters/pg/run"), "-U", "postgres", "-c", "create role boss superuser login password 'boss-password'", "app"},
-		{"mariadb", "--no-defaults", "-S", p.mariadbSocket(), "-u", "root", "-e", "grant all on *.* to boss@'%' identified by 'boss-password'"},
-	} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			p.t.Fatalf("%v: %v: %s", command, err, out)
-		}
-	}
-}
-
-func (p *proxy) mariadbSocket() string {
-	found, _ := filepath.Glob(filepath.Join(p.dir, "clusters/my/run/*.sock"))
-	if len(found) == 0 {
-		return ""
-	}
-	return found[0]
-}
-
-func mode(t *testing.T, path string) string {
-	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Error(err)
-		return ""
-	}
-	return fmt.Sprintf("%04o", info.Mode().Perm())
-}
-
-func pingMySQL(ctx context.Context, c *mysql.Config) error {
-	connector, err := mysql.NewConnector(c)
-	if err != nil {
-		return err
-	}
-	db := sql.OpenDB(connector)
-	defer db.Close()
-	return db.PingContext(ctx)
 }

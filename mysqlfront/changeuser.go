@@ -10,6 +10,7 @@ import (
 	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
 	"serverlessproxy/relay"
+	"serverlessproxy/throttle"
 )
 
 // changeUser authenticates the client anew and then its backend. As with an
@@ -107,7 +108,7 @@ func (s *session) renew(ok []byte) error {
 func (s *session) stayTheSame(client *packets, why error) error {
 	s.target.Tally.LoginFailures.Add(1)
 	if guessed(why) {
-		pause(s.ctx, s.front.failures.failed(s.address, time.Now()))
+		throttle.Pause(s.ctx, s.front.failures.Failed(s.address, time.Now()))
 	}
 	ok, err := s.backend.command(s.ctx, mysql.COM_RESET_CONNECTION)
 	if err != nil {

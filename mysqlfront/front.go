@@ -31,6 +31,7 @@ import (
 	"serverlessproxy/pool"
 	"serverlessproxy/relay"
 	"serverlessproxy/router"
+	"serverlessproxy/throttle"
 )
 
 // TLSMode says whether clients may, must or cannot encrypt; the words are the
@@ -66,7 +67,7 @@ type Config struct {
 type Front struct {
 	Config
 	greetings greetings
-	failures  throttle
+	failures  throttle.Throttle
 	rsaKey    func() (*rsa.PrivateKey, error)
 	decoys    decoys
 	fresh     freshness

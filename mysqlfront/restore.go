@@ -11,6 +11,7 @@ import (
 	"serverlessproxy/cluster"
 	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
+	"serverlessproxy/throttle"
 )
 
 // unlikeItem is a session that could not be rebuilt as it was.
@@ -51,7 +52,7 @@ func (s *session) restore(ctx context.Context) error {
 			break
 		}
 		s.target.Tally.Restore(pool.Recoverable)
-		pause(ctx, retryAfter)
+		throttle.Pause(ctx, retryAfter)
 	}
 	s.seat.Set(pool.Parked)
 	if errors.As(failure, new(*unlikeItem)) || errors.As(failure, new(*mysqlwire.ServerError)) || errors.Is(failure, errUnlike) {

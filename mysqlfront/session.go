@@ -13,6 +13,7 @@ import (
 	"serverlessproxy/pool"
 	"serverlessproxy/relay"
 	"serverlessproxy/router"
+	"serverlessproxy/throttle"
 )
 
 // session is a client that has proved who it is. Between loans it is in the
@@ -181,7 +182,7 @@ func (s *session) connect(ctx context.Context, trigger cluster.Trigger) ([]byte,
 		if ctx.Err() != nil || !worthAnother(err) {
 			break
 		}
-		pause(ctx, retryAfter)
+		throttle.Pause(ctx, retryAfter)
 	}
 	if errors.As(failure, new(*mysqlwire.ServerError)) || errors.Is(failure, errUnlike) {
 		return nil, failure

@@ -15,6 +15,7 @@ import (
 	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
 	"serverlessproxy/router"
+	"serverlessproxy/throttle"
 )
 
 // visitor is a client that is not in yet: its connection, and what it has said
@@ -262,7 +263,7 @@ func (v *visitor) refuse(ctx context.Context, err error) {
 	v.count(err)
 	v.front.Log.Debug("client not served", "client", v.address.String(), "user", v.response.User, "error", err)
 	if guessed(err) {
-		pause(ctx, v.front.failures.failed(v.address, time.Now()))
+		throttle.Pause(ctx, v.front.failures.Failed(v.address, time.Now()))
 	}
 	if said, ok := answerTo(err); ok {
 		v.conn.SetDeadline(time.Now().Add(goodbyeLasts))

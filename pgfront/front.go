@@ -30,6 +30,7 @@ import (
 	"serverlessproxy/pool"
 	"serverlessproxy/relay"
 	"serverlessproxy/router"
+	"serverlessproxy/throttle"
 )
 
 // TLSMode says whether clients may, must or cannot encrypt; the words are the
@@ -67,7 +68,7 @@ type Config struct {
 // Front serves PostgreSQL's protocol.
 type Front struct {
 	Config
-	failures throttle
+	failures throttle.Throttle
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc

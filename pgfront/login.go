@@ -15,6 +15,7 @@ import (
 	"serverlessproxy/credential"
 	"serverlessproxy/pgfront/pgwire"
 	"serverlessproxy/pool"
+	"serverlessproxy/throttle"
 )
 
 // How often a login is tried again while the engine is starting or stopping.
@@ -52,7 +53,7 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 			return nil, startingUp(err.Error())
 		}
 		s.seat.Set(pool.Held)
-		pause(ctx, wait)
+		throttle.Pause(ctx, wait)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/xdg-go/scram"
@@ -96,33 +95,6 @@ func TestPassing(t *testing.T) {
 			t.Errorf("%v: %v", c.err, got)
 		}
 	}
-}
-
-func TestThrottle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var th throttle
-		var got []time.Duration
-		for range 9 {
-			got = append(got, th.failed("a", time.Now()))
-		}
-		ms := time.Millisecond
-		if want := []time.Duration{0, 0, 0, 125 * ms, 250 * ms, 500 * ms, 1000 * ms, 1000 * ms, 1000 * ms}; !reflect.DeepEqual(got, want) {
-			t.Errorf("%v", got)
-		}
-		if d := th.failed("b", time.Now()); d != 0 {
-			t.Errorf("another address waits %v", d)
-		}
-		time.Sleep(forgetAfter + time.Second)
-		if d := th.failed("a", time.Now()); d != 0 {
-			t.Errorf("after a minute: %v", d)
-		}
-		for i := range 3 * knownAddresses {
-			th.failed(fmt.Sprint(i), time.Now())
-		}
-		if len(th.recent) > knownAddresses {
-			t.Errorf("%d addresses are remembered", len(th.recent))
-		}
-	})
 }
 
 func TestMeantForUs(t *testing.T) {

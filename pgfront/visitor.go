@@ -15,6 +15,7 @@ import (
 	"serverlessproxy/pgfront/pgwire"
 	"serverlessproxy/pool"
 	"serverlessproxy/router"
+	"serverlessproxy/throttle"
 )
 
 // visitor is a connection that has not logged in.
@@ -82,7 +83,7 @@ func (v *visitor) introduce(ctx context.Context) (*session, error) {
 		return nil, fmt.Errorf("route client: %w", err)
 	}
 	if v.secure == "" && v.front.TLSMode == TLSRequire {
-		return nil, noEncryption(hostOf(v.address), v.user, v.database)
+		return nil, noEncryption(throttle.HostOf(v.address), v.user, v.database)
 	}
 	return v.authenticate(ctx)
 }
@@ -198,7 +199,7 @@ func (v *visitor) slowDown(ctx context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer watchClient(v.conn, cancel)()
-	pause(ctx, v.front.failures.failed(hostOf(v.address), time.Now()))
+	throttle.Pause(ctx, v.front.failures.Failed(v.address, time.Now()))
 }
 
 // send writes to the client.

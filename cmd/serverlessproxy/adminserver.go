@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"serverlessproxy/admin"
-	"serverlessproxy/config"
 )
 
 // adminServer is the operator's API with its two ways in.
@@ -29,14 +24,14 @@ var errNotReady = errors.New("clients are not accepted yet, or any more")
 
 // newAdmin opens the socket and, where one is configured, the address.
 func newAdmin(ctx context.Context, s *server, q *quick) (*adminServer, error) {
-	token, err := lastingSecret(s.config.StateDir, "admin.token")
+	token, err := keptSecret(filepath.Join(s.config.StateDir, admin.TokenFile))
 	if err != nil {
 		return nil, err
 	}
 	a := &adminServer{server: s}
 	a.api = admin.New(admin.Config{Clusters: a.clusters, Metrics: s.seen.Handler(), Ready: a.isReady, Token: token,
 		Hosts: s.config.Admin.Hosts, Version: version, Log: s.log})
-	socket, err := admin.Listen(ctx, filepath.Join(s.config.StateDir, "admin.sock"))
+	socket, err := admin.Listen(ctx, filepath.Join(s.config.StateDir, admin.SocketFile))
 	if err != nil {
 		return nil, err
 	}
@@ -77,21 +72,4 @@ func (a *adminServer) clusters() []admin.Managed {
 			Version: m.engineVersion, Encryption: m.encryption(), Machine: m.cluster, Occupants: m.pool})
 	}
 	return all
-}
-
-// lastingSecret is a secret of the state directory, made at the first start.
-func lastingSecret(stateDir, name string) (string, error) {
-	path := filepath.Join(stateDir, name)
-	text, err := config.ReadSecret(path)
-	if err == nil {
-		return strings.TrimSpace(text), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read %s: %w", name, err)
-	}
-	secret := rand.Text()
-	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write %s: %w", name, err)
-	}
-	return secret, nil
 }

@@ -4,15 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 
 	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
@@ -173,20 +170,14 @@ func serverTLS(s *config.Server) (*tls.Config, error) {
 // placeOf says where a cluster's engine lives, and as whom.
 func placeOf(c *config.Cluster, stateDir string) (process.Place, error) {
 	dir := filepath.Join(stateDir, "clusters", c.Name)
-	place := process.Place{Data: c.Compute.Process.DataDir, Run: filepath.Join(dir, "run"), UID: os.Getuid(), GID: os.Getgid()}
+	place := process.Place{Data: c.Compute.Process.DataDir, Run: filepath.Join(dir, "run")}
 	if place.Data == "" {
 		place.Data = filepath.Join(dir, "data")
 	}
-	if os.Getuid() != 0 {
-		return place, nil
-	}
-	who, err := user.Lookup(c.Compute.Process.User)
+	uid, gid, err := process.Owner(c.Compute.Process.User)
 	if err != nil {
-		return place, fmt.Errorf("clusters.%s.compute.user: the engine refuses to run as root, and there is no user %q; install the engine's package, or name another user: %w",
-			c.Name, c.Compute.Process.User, err)
+		return place, fmt.Errorf("clusters.%s: %w", c.Name, err)
 	}
-	uid, uidErr := strconv.Atoi(who.Uid)
-	gid, gidErr := strconv.Atoi(who.Gid)
 	place.UID, place.GID = uid, gid
-	return place, errors.Join(uidErr, gidErr)
+	return place, nil
 }

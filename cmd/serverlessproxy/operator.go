@@ -25,11 +25,11 @@ type remote struct {
 }
 
 // places are where a proxy's admin socket is looked for when nobody names it.
-var places = []string{"serverlessproxy-data", "/var/lib/serverlessproxy"}
+var places = []string{usualQuickDir, otherQuickDir, "/var/lib/serverlessproxy"}
 
 func (r *remote) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.address, "admin", os.Getenv("SERVERLESSPROXY_ADMIN"),
-		"the server: http://HOST:PORT, or unix:///STATE_DIR/admin.sock (default: $SERVERLESSPROXY_ADMIN, or the socket in ./serverlessproxy-data or /var/lib/serverlessproxy)")
+		"the server: http://HOST:PORT, or unix:///STATE_DIR/admin.sock (default: $SERVERLESSPROXY_ADMIN, or the socket in ./serverlessproxy-data, /var/lib/serverlessproxy-quickstart or /var/lib/serverlessproxy)")
 	r.format.flag(cmd)
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +17,7 @@ import (
 
 func quickstartCommand() *cobra.Command {
 	o := config.QuickstartOptions{}
-	dir := "serverlessproxy-data"
+	dir := quickDir()
 	cmd := &cobra.Command{
 		Use:   "quickstart",
 		Short: "Make empty clusters in a directory and serve them; started again, serve what is there",
@@ -41,6 +40,35 @@ func quickstartCommand() *cobra.Command {
 	flags.IntVar(&o.MaxCapacity, "max-capacity", 0, "highest capacity in ACU (default 16)")
 	flags.IntVar(&o.SecondsUntilAutoPause, "seconds-until-auto-pause", 0, "pause after this long without work (default 300)")
 	return cmd
+}
+
+const (
+	usualQuickDir = "serverlessproxy-data"
+	otherQuickDir = "/var/lib/serverlessproxy-quickstart"
+)
+
+// quickDir is where a quickstart keeps everything unless it is told: below
+// the working directory, or, where the engines' users cannot enter that
+// (root's home), in a place that they can.
+func quickDir() string {
+	here, err := os.Getwd()
+	if err != nil || os.Getuid() != 0 || entered(here) {
+		return usualQuickDir
+	}
+	return otherQuickDir
+}
+
+// entered tells whether everybody may pass through a directory and all above.
+func entered(dir string) bool {
+	for ; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
 }
 
 // prepareQuickstart makes what a quickstart directory lacks, and loads its
@@ -85,12 +113,8 @@ func makeQuickstart(dir, file string, o config.QuickstartOptions) error {
 		return fmt.Errorf("make quickstart directory: %w", err)
 	}
 	for _, name := range []string{"pg", "my"} {
-		path := filepath.Join(dir, name+".password")
-		if _, err := os.Stat(path); err == nil {
-			continue
-		}
-		if err := os.WriteFile(path, []byte(rand.Text()+"\n"), 0o600); err != nil {
-			return fmt.Errorf("write password: %w", err)
+		if _, err := keptSecret(filepath.Join(dir, name+".password")); err != nil {
+			return fmt.Errorf("make password: %w", err)
 		}
 	}
 	if err := os.WriteFile(file+".new", text, 0o600); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -107,7 +108,7 @@ func (s *server) route() error {
 }
 
 func (s *server) makeFronts() error {
-	secret, err := lastingSecret(s.config.StateDir, "mock.secret")
+	secret, err := keptSecret(filepath.Join(s.config.StateDir, "mock.secret"))
 	if err != nil {
 		return err
 	}

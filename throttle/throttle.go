@@ -1,4 +1,11 @@
-package pgfront
+// Package throttle slows down whoever guesses passwords, by the address that
+// they come from.
+//
+// It owns how many wrong passwords an address has sent lately, of a bounded
+// number of addresses. It never knows a protocol, a user or a password, and
+// holds nobody's place in anything while they wait. A Throttle's lock protects
+// its counts.
+package throttle
 
 import (
 	"context"
@@ -7,8 +14,8 @@ import (
 	"time"
 )
 
-// How wrong passwords are slowed down: the first few not at all, since people
-// mistype, then longer and longer, up to a second.
+// How failed passwords are slowed down: the first few not at all, since
+// people mistype, then longer and longer, up to a second.
 const (
 	freeFailures   = 3
 	firstDelay     = 125 * time.Millisecond
@@ -17,8 +24,8 @@ const (
 	knownAddresses = 4096
 )
 
-// throttle counts wrong passwords by the client's address.
-type throttle struct {
+// Throttle counts failed passwords by the client's address.
+type Throttle struct {
 	mu     sync.Mutex // protects recent
 	recent map[string]failure
 }
@@ -28,13 +35,14 @@ type failure struct {
 	last  time.Time
 }
 
-// failed counts a failure and says how long its answer is to wait.
-func (t *throttle) failed(host string, now time.Time) time.Duration {
+// Failed counts a failure and says how long its answer is to wait.
+func (t *Throttle) Failed(address net.Addr, now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.recent == nil {
 		t.recent = map[string]failure{}
 	}
+	host := HostOf(address)
 	f := t.recent[host]
 	if now.Sub(f.last) > forgetAfter {
 		f.count = 0
@@ -46,9 +54,9 @@ func (t *throttle) failed(host string, now time.Time) time.Duration {
 	return delay(f.count)
 }
 
-// makeRoom drops what is old and, where that is not enough, anything: a quarter
-// at a time, so that it is seldom looked through.
-func (t *throttle) makeRoom(now time.Time) {
+// makeRoom drops what is old and, where that is not enough, half of all: by
+// chance, so that it is seldom done.
+func (t *Throttle) makeRoom(now time.Time) {
 	if len(t.recent) < knownAddresses {
 		return
 	}
@@ -58,7 +66,7 @@ func (t *throttle) makeRoom(now time.Time) {
 		}
 	}
 	for host := range t.recent {
-		if len(t.recent) <= knownAddresses*3/4 {
+		if len(t.recent) <= knownAddresses/2 {
 			return
 		}
 		delete(t.recent, host)
@@ -73,16 +81,16 @@ func delay(n int) time.Duration {
 	return min(firstDelay<<min(n-freeFailures-1, 10), longestDelay)
 }
 
-// hostOf is an address without its port.
-func hostOf(address net.Addr) string {
+// HostOf is the address without its port.
+func HostOf(address net.Addr) string {
 	if host, _, err := net.SplitHostPort(address.String()); err == nil {
 		return host
 	}
 	return address.Network()
 }
 
-// pause waits for d, or less where ctx ends.
-func pause(ctx context.Context, d time.Duration) {
+// Pause waits for d, or less where ctx ends.
+func Pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
 	}
