@@ -33,7 +33,7 @@ type bed struct {
 
 func newBed(ctx context.Context, dir, binary string) (*bed, error) {
 	b := &bed{dir: dir}
-	direct := target{name: "direct", addresses: map[string]string{}}
+	direct := target{name: "direct", addresses: map[string]string{}, tls: true}
 	for protocol, start := range map[string]func(context.Context) (string, error){"postgres": b.startPostgres, "mysql": b.startMariaDB} {
 		address, err := start(ctx)
 		if err != nil {
@@ -213,9 +213,12 @@ func (b *bed) startMariaDB(ctx context.Context) (string, error) {
 	})
 }
 
-// load makes the tables of pgbench and sysbench.
+// load makes the tables of pgbench and sysbench. They are small: a new backend
+// takes a page fault for each page of the shared buffers that it touches, and
+// with a large table a run of a few seconds would measure that, and compare
+// new backends with pgbouncer's, which are warm from the run before.
 func (b *bed) load(ctx context.Context, direct target) error {
-	pg := exec.CommandContext(ctx, "pgbench", "-i", "-q", "-s", "10")
+	pg := exec.CommandContext(ctx, "pgbench", "-i", "-q", "-s", "1")
 	pg.Env = pgEnv(direct)
 	if out, err := pg.CombinedOutput(); err != nil {
 		return fmt.Errorf("pgbench -i: %w: %s", err, tail(out))
