@@ -5,14 +5,15 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 ARGS    ?=
 
 ENGINES := postgresql postgresql-client mariadb-server mariadb-client
-TESTING := $(ENGINES) sysbench prometheus gcc libc6-dev
+TESTING := $(ENGINES) sysbench prometheus python3-psycopg2 gcc libc6-dev
+SUITES  := $(ENGINES) postgresql-server-dev-15 dpkg-dev gcc libc6-dev bzip2
 BENCH   := $(ENGINES) sysbench pgbouncer haproxy
 FUZZTIME ?= 10s
 
 # The decoders, trackers and login paths that take bytes from strangers.
 FUZZ = $(shell grep -roE --include='*_test.go' 'func (Fuzz[A-Za-z0-9]+)' . | sed -E 's|^\./(.*)/[^/]*:func (.*)|\1:\2|' | sort)
 
-.PHONY: run build test check lint e2e bench fuzz soak clean
+.PHONY: run build test check lint e2e suites bench fuzz soak clean
 .DEFAULT_GOAL := build
 
 build:
@@ -41,6 +42,11 @@ check: lint
 e2e: build
 	@scripts/need $(TESTING)
 	$(GO) tool gotestsum --format testname -- -count=1 -timeout 60m ./e2e/...
+
+# Other people's tests, through the endpoint.
+suites: build
+	@scripts/need $(SUITES)
+	e2e/suites/pg-regress off
 
 bench: build
 	@scripts/need $(BENCH)

@@ -89,6 +89,9 @@ func quickstart(t *testing.T, flags ...string) *proxy {
 	if len(flags) == 0 {
 		copyMade(t, p.dir)
 	}
+	if releaseAfter != "" {
+		p.makeReleasing()
+	}
 	t.Cleanup(func() {
 		p.stop()
 		p.endEngines()

@@ -146,6 +146,7 @@ func (p *proxy) rewrite(change func(string) string) {
 
 // amendClusters adds a line of keys to every cluster of a configuration.
 func (p *proxy) amendClusters(config, line string) string {
+	config, line = unite(config, line)
 	var b strings.Builder
 	for l := range strings.Lines(config) {
 		b.WriteString(l)

@@ -1,14 +1,8 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -85,28 +79,53 @@ var contract = []carried{
 	{"row committed", "insert into kept (note) select 'never' where false", "select note from kept", "kept"},
 }
 
-// TestContractPostgres is the table of what a session carries over a pause.
+// TestContractPostgres is the table of what a session carries over a pause,
+// through each driver.
 func TestContractPostgres(t *testing.T) {
 	p := quickstart(t)
 	admin := p.connect(postgres)
 	do(t, admin, "create role helper", "grant helper to app", "create table kept (note text)", "insert into kept values ('kept')",
 		"create schema other", "create table other.here (note text)", "insert into other.here values ('in other')", "grant all on all tables in schema public, other to public", "grant usage on schema other to public")
-	rows := contract
-	conns := make([]*pgx.Conn, len(rows))
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	for i, c := range rows {
-		var err error
-		if conns[i], err = pgx.Connect(ctx, p.dsn(postgres)+"&default_query_exec_mode=simple_protocol"); err != nil {
-			t.Fatal(err)
-		}
-		defer conns[i].Close(context.Background())
-		if _, err := conns[i].PgConn().Exec(ctx, c.setup).ReadAll(); err != nil {
-			t.Errorf("%s: %v", c.name, err)
-		}
+	for _, d := range drivers {
+		t.Run(d.name, func(t *testing.T) {
+			sessions := make([]speaker, len(contract))
+			for i, c := range contract {
+				sessions[i] = d.open(t, p)
+				if _, err := sessions[i].run(c.setup); err != nil {
+					t.Errorf("%s: %v", c.name, err)
+				}
+			}
+			check := func(when string) {
+				t.Helper()
+				for i, c := range contract {
+					if got, err := sessions[i].run(c.check); err != nil || got != c.want {
+						t.Errorf("%s %s: %q, want %q: %v", c.name, when, got, c.want, err)
+					}
+				}
+			}
+			check("before")
+			for _, when := range []string{"after a pause", "after another"} {
+				p.pauseParked(t, len(contract))
+				check(when)
+			}
+		})
 	}
-	psql := p.script(t, "psql", "-XAtq")
-	psql.ask(t, "set work_mem = '3MB'; prepare x as select 'from psql';\nselect 'ready';", "ready")
+}
+
+// pauseParked pauses the PostgreSQL cluster under at least so many sessions.
+func (p *proxy) pauseParked(t *testing.T, atLeast int) {
+	t.Helper()
+	if out, code := p.command("pause", "pg"); code != 0 {
+		t.Fatalf("pause: %d %s", code, out)
+	}
+	if c := p.cluster(postgres); c.State != "paused" || c.Sessions.Parked < atLeast {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestPreparedByLibpq: what database/sql prepares through another driver.
+func TestPreparedByLibpq(t *testing.T) {
+	p := quickstart(t)
 	pq, err := sql.Open("postgres", p.dsn(postgres))
 	if err != nil {
 		t.Fatal(err)
@@ -118,35 +137,14 @@ func TestContractPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := func(when string) {
-		t.Helper()
-		for i, c := range rows {
-			results, err := conns[i].PgConn().Exec(ctx, c.check).ReadAll()
-			if err != nil || len(results) != 1 || len(results[0].Rows) != 1 {
-				t.Errorf("%s %s: %v", c.name, when, err)
-				continue
-			}
-			if got := string(results[0].Rows[0][0]); got != c.want {
-				t.Errorf("%s %s: %q, want %q", c.name, when, got, c.want)
-			}
-		}
-	}
-	check("before")
-	for _, when := range []string{"after a pause", "after another"} {
-		if out, code := p.command("pause", "pg"); code != 0 {
-			t.Fatalf("pause: %d %s", code, out)
-		}
-		if c := p.cluster(postgres); c.State != "paused" || c.Sessions.Parked < len(rows)+2 {
-			t.Errorf("%+v", c)
-		}
-		check(when)
-		psql.ask(t, "show work_mem; execute x;", "3MB", "from psql")
+	for range 2 {
+		p.pauseParked(t, 1)
 		if got := one(t, pq, "show work_mem"); got != "2MB" {
-			t.Errorf("lib/pq %s: %s", when, got)
+			t.Errorf("work_mem %s", got)
 		}
 		var n int
 		if err := prepared.QueryRow(41).Scan(&n); err != nil || n != 42 {
-			t.Errorf("lib/pq %s: %d, %v", when, n, err)
+			t.Errorf("%d, %v", n, err)
 		}
 	}
 }
@@ -171,46 +169,5 @@ func TestPinnedPostgres(t *testing.T) {
 		}
 		conn.Close(ctx)
 		cancel()
-	}
-}
-
-// script is a client program that is spoken to.
-type script struct {
-	in  io.Writer
-	out *bufio.Reader
-}
-
-func (p *proxy) script(t *testing.T, args ...string) *script {
-	t.Helper()
-	u := p.url(postgres)
-	secret, _ := u.User.Password()
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER=app", "PGPASSWORD="+secret, "PGDATABASE=app", "PGSSLMODE=prefer")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		_ = cmd.Wait()
-	})
-	return &script{in, bufio.NewReader(out)}
-}
-
-func (s *script) ask(t *testing.T, statement string, want ...string) {
-	t.Helper()
-	fmt.Fprintln(s.in, statement)
-	for _, w := range want {
-		if got, err := s.out.ReadString('\n'); err != nil || strings.TrimSpace(got) != w {
-			t.Errorf("%s: %q, %v; want %q", statement, got, err, w)
-		}
 	}
 }
