@@ -74,6 +74,9 @@ var contract = []carried{
 	{"PREPARE", "prepare q (int) as select $1 + 1", "execute q (41)", "42"},
 	{"PREPARE of a table", "prepare w as select count(*) from kept", "execute w", "1"},
 	{"DEALLOCATE", "prepare q as select 1", "select count(*) from pg_prepared_statements", "1"},
+	{"UNLISTEN", "listen a; listen b; unlisten a; unlisten b", "select count(*) from pg_listening_channels()", "0"},
+	{"UNLISTEN *", "listen a; listen b; unlisten *", "select count(*) from pg_listening_channels()", "0"},
+	{"LISTEN and rolled back", "begin; listen a; rollback", "select count(*) from pg_listening_channels()", "0"},
 	{"current schema", "set search_path = other", "select current_schema()", "other"},
 	{"unqualified name", "set search_path = other", "select note from here", "in other"},
 	{"row committed", "insert into kept (note) select 'never' where false", "select note from kept", "kept"},
@@ -155,6 +158,7 @@ func TestPinnedPostgres(t *testing.T) {
 	for reason, setup := range map[string]string{
 		"transaction": "begin", "temporary_object": "create temp table t (n int)", "advisory_lock": "select pg_advisory_lock(1)",
 		"cursor": "begin; declare c cursor with hold for select 1; commit", "prepared_text": "prepare a as select 1; select 2",
+		"unreadable": "listen a",
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		conn, err := pgx.Connect(ctx, p.dsn(postgres))
