@@ -33,6 +33,7 @@ const (
 	readLocks = " UNION ALL SELECT CAST('l' AS BINARY), CAST(lock_type AS BINARY), NULL, NULL, NULL " +
 		"FROM information_schema.metadata_lock_info WHERE thread_id = CONNECTION_ID()"
 	isUnlocked = unlimited + "SELECT 1 FROM seq_1_to_1"
+	isUserLock = unlimited + "SELECT CAST(%s AS BINARY)"
 )
 
 // reading is a session's state as its backend tells it.
@@ -44,6 +45,7 @@ type reading struct {
 	locksSeen   bool             // they can
 	sent        int64            // to the backend before the counters were read
 	locked      bool             // LOCK TABLES is, or may be, in force
+	userLock    bool             // GET_LOCK by one of the names that the session's texts told
 }
 
 var (
@@ -156,12 +158,23 @@ func (s *session) takeMore(ctx context.Context, b *backend, r *reading) error {
 	if unlock {
 		questions = append(questions, isUnlocked)
 	}
+	locks := s.namedLocks(b)
+	if locks != "" {
+		questions = append(questions, locks)
+	}
 	if len(questions) == 0 {
 		return nil
 	}
 	answers, err := s.ask(ctx, b, questions...)
 	if err != nil {
 		return err
+	}
+	if locks != "" {
+		last := answers[len(answers)-1]
+		r.userLock, answers = !says(last, "0"), answers[:len(answers)-1]
+		if !r.userLock {
+			s.scanner.Unlocked()
+		}
 	}
 	if unlock {
 		last := answers[len(answers)-1]
@@ -180,6 +193,25 @@ func (s *session) takeMore(ctx context.Context, b *backend, r *reading) error {
 		}
 	}
 	return nil
+}
+
+// namedLocks asks whether the session still holds one of the locks that its
+// texts named, "" where there is none, or the server shows locks itself.
+func (s *session) namedLocks(b *backend) string {
+	names := s.scanner.Facts().UserLocks
+	if b != s.backend || b.showsLocks || len(names) == 0 {
+		return ""
+	}
+	held := make([]string, len(names))
+	for i, name := range names {
+		held[i] = "IS_USED_LOCK('" + name + "') <=> CONNECTION_ID()"
+	}
+	return fmt.Sprintf(isUserLock, strings.Join(held, " OR "))
+}
+
+// says tells whether an answer is one value, this one.
+func says(a table, value string) bool {
+	return a.refusal == nil && len(a.rows) == 1 && len(a.rows[0]) == 1 && string(a.rows[0][0]) == value
 }
 
 // text takes a user variable's own bytes. What it was asked for before only
@@ -219,7 +251,7 @@ func (r *reading) decide(facts mysqlwire.Facts) []string {
 		}
 	} else {
 		pin(count["com_flush"] > 0, "lock_tables")
-		pin(facts.UserLock, "user_lock")
+		pin(facts.UserLock || r.userLock, "user_lock")
 	}
 	pin(count["com_ha_open"] > 0, "handler")
 	pin(count["com_prepare_sql"] > 0, "prepared_text")

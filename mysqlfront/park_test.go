@@ -190,6 +190,14 @@ func TestUnpinned(t *testing.T) {
 	if err := h.parkAll(); err != nil {
 		t.Error(err, h.pool.Pins())
 	}
+	r.expect(r.query("SELECT GET_LOCK('a', 1)"), "1")
+	if err := h.parkAll(); err == nil {
+		t.Error("a session with a lock was parked")
+	}
+	r.expect(r.query("SELECT RELEASE_LOCK('a')"), "1")
+	if err := h.parkAll(); err != nil {
+		t.Error(err, h.pool.Pins())
+	}
 	r.expect(r.query("CREATE TEMPORARY TABLE tt (a INT)"), "OK")
 	if err := h.parkAll(); err == nil {
 		t.Error("a session with a temporary table was parked")
@@ -297,4 +305,31 @@ func TestReleaseAtOnce(t *testing.T) {
 	r.expect(r.query("SELECT a FROM tt"), "7")
 	r.expect(r.command(0x1f, ""), "OK")
 	eventually(t, "parked", parked)
+}
+
+// TestLockInARoutine: the engine's plugin tells of a lock that no text of the
+// session names.
+func TestLockInARoutine(t *testing.T) {
+	e := needEngine(t)
+	for _, statement := range []string{
+		"INSTALL SONAME 'metadata_lock_info'",
+		"CREATE OR REPLACE FUNCTION app.locks(name TEXT) RETURNS INT RETURN GET_LOCK(name, 0)",
+		"CREATE OR REPLACE FUNCTION app.unlocks(name TEXT) RETURNS INT RETURN RELEASE_LOCK(name)",
+	} {
+		if _, err := e.root.Exec(statement); err != nil {
+			t.Fatal(statement, err)
+		}
+	}
+	defer e.root.Exec("UNINSTALL SONAME 'metadata_lock_info'")
+	h := build(t, nil)
+	r := h.login("app", "pw")
+	r.expect(r.query("SELECT locks('r')"), "1")
+	if err := h.parkAll(); err == nil {
+		t.Error("a session with a lock was parked")
+	}
+	r.expect(r.query("SELECT unlocks('r')"), "1")
+	r.expect(r.query("SELECT GET_LOCK(CONCAT('x', 'y'), 1) + RELEASE_LOCK('xy')"), "2")
+	if err := h.parkAll(); err != nil {
+		t.Error(err, h.pool.Pins())
+	}
 }

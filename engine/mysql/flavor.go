@@ -17,6 +17,7 @@ type Flavor struct {
 
 	fill      func(Programs, process.Place) []string // arguments that fill a data directory
 	settings  func(Version) []string                 // how it is served, apart from size and place
+	plugins   []string                               // that are loaded where they are installed
 	patchDown bool                                   // serves data of a later patch of its series
 
 	dataVersion func(directory string) (Version, bool) // of a data directory of this flavor
@@ -37,6 +38,7 @@ var MariaDB = &Flavor{
 	helpers:     []string{"mariadb-install-db", "mysql_install_db"},
 	fill:        fillMariaDB,
 	settings:    settingsOfMariaDB,
+	plugins:     []string{"metadata_lock_info"}, // tells which GET_LOCK a session holds, taken in a routine too
 	patchDown:   true,
 	dataVersion: dataVersionOfMariaDB,
 	catalogue:   catalogueOfMariaDB,

@@ -84,6 +84,16 @@ func canonical(name string) string {
 	return name
 }
 
+// parameter is the value of a parameter, however its name is written.
+func parameter(parameters map[string]string, name string) string {
+	for written, value := range parameters {
+		if canonical(written) == name {
+			return value
+		}
+	}
+	return ""
+}
+
 // options are the parameters as the server takes them, in a fixed order.
 func options(parameters map[string]string) []string {
 	var args []string

@@ -192,10 +192,33 @@ func (p Programs) layout() []string {
 			break
 		}
 	}
+	if plugins := p.pluginFolder(); plugins != "" {
+		options = append(options, "--plugin-dir="+plugins)
+	}
+	return options
+}
+
+// pluginFolder is where the server's plugins are, "" where that is not known.
+func (p Programs) pluginFolder() string {
 	for _, lib := range []string{"lib/mysql/plugin", "lib/plugin", "lib64/mysql/plugin", "lib/mariadb/plugin", "lib64/mariadb/plugin"} {
 		if plugins := filepath.Join(p.Prefix, lib); exists(plugins) {
-			options = append(options, "--plugin-dir="+plugins)
-			break
+			return plugins
+		}
+	}
+	return ""
+}
+
+// plugins load what the flavor wants and this installation has, from the
+// operator's folder where there is one: a server complains of a missing plugin
+// at every start.
+func (p Programs) plugins(folder string) []string {
+	if folder == "" {
+		folder = p.pluginFolder()
+	}
+	var options []string
+	for _, name := range p.Flavor.plugins {
+		if exists(filepath.Join(folder, name+".so")) {
+			options = append(options, "--plugin-load-add="+name)
 		}
 	}
 	return options

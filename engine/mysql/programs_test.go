@@ -58,7 +58,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestFlavorsAreServedAsData(t *testing.T) {
-	share := map[string]string{"share/mysql/english/errmsg.sys": "", "share/mysql/charsets/x": "", "lib/mysql/plugin/x": "", "bin/mariadb-install-db": ""}
+	share := map[string]string{"share/mysql/english/errmsg.sys": "", "share/mysql/charsets/x": "", "lib/mysql/plugin/metadata_lock_info.so": "", "bin/mariadb-install-db": ""}
 	for name, c := range map[string]struct {
 		server              string
 		initialize, serving []string // relative to the installation where they begin with @
@@ -68,7 +68,7 @@ func TestFlavorsAreServedAsData(t *testing.T) {
 			[]string{"--no-defaults", "--auth-root-authentication-method=socket", "--skip-test-db", "--datadir=/v/db", "--basedir=@", "--innodb_page_size=8k"},
 			[]string{"--no-defaults", "--datadir=/v/db", "--tmpdir=/v/tmp", "--socket=/r/mysqld.sock", "--pid-file=/r/mysqld.pid", "--skip-networking",
 				"--init-file=/r/control.sql", "--max-connections=98", "--innodb-buffer-pool-size=268435456", "--proxy-protocol-networks=localhost",
-				"--character-set-server=utf8mb4", "--lc-messages-dir=@/share/mysql", "--plugin-dir=@/lib/mysql/plugin", "--wait_timeout=60"},
+				"--character-set-server=utf8mb4", "--lc-messages-dir=@/share/mysql", "--plugin-dir=@/lib/mysql/plugin", "--wait_timeout=60", "--plugin-load-add=metadata_lock_info"},
 			"mysqlx"},
 		"MySQL": {fakeMySQL,
 			[]string{"--no-defaults", "--initialize-insecure", "--datadir=/v/db", "--lc-messages-dir=@/share/mysql", "--secure-file-priv=NULL", "--innodb_page_size=8k"},

@@ -197,7 +197,8 @@ func (s *server) testSettings(t *testing.T) {
 		"SELECT @@tmpdir":                         filepath.Join(s.place.Data, "tmp"),
 		"SELECT @@character_set_server":           "utf8mb4",
 		"SELECT @@sql_mode":                       "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION",
-		"SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'test'": "0",
+		"SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'test'":                   "0",
+		"SELECT PLUGIN_STATUS FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'METADATA_LOCK_INFO'": "ACTIVE",
 	} {
 		if got := value(t, conn, query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)

@@ -66,8 +66,8 @@ func (t *Tracker) fromClient(b []byte) (n int, stopped bool) {
 
 func (t *Tracker) passBody(b []byte) int {
 	n := t.client.pass(b)
-	if !t.file && !t.facts.UserLock && holds(b[:n], "get_lock") {
-		t.facts.UserLock = true
+	if !t.file {
+		t.noticeMore(b[:n])
 	}
 	t.collect(b[:n])
 	t.endCollecting()
@@ -77,6 +77,9 @@ func (t *Tracker) passBody(b []byte) int {
 // packet decides about a client's packet, of which payload has arrived.
 func (t *Tracker) packet(payload []byte, length int) fate {
 	if t.client.continued {
+		if !t.file {
+			t.noticeMore(payload)
+		}
 		return t.payloadGrows(t.total + int64(length))
 	}
 	if t.file {
@@ -132,6 +135,9 @@ func (t *Tracker) command(p []byte, length int) fate {
 	case mysql.COM_QUERY:
 		return t.query(p, length)
 	case mysql.COM_STMT_PREPARE:
+		if len(p) < min(length, maxNoticed) {
+			return wait
+		}
 		t.prepare(length)
 		t.notice(p[1:], t.collecting)
 		return pass
@@ -208,6 +214,9 @@ func (t *Tracker) query(p []byte, length int) fate {
 		case yes:
 			return t.intercept(StopKillQuery, p, length)
 		}
+	}
+	if len(p) < min(length, maxNoticed) {
+		return wait
 	}
 	t.noticeCommand(p)
 	t.ask(request{command: mysql.COM_QUERY})

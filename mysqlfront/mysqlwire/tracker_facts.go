@@ -11,7 +11,10 @@ import (
 // not.
 type Facts struct {
 	// UserLock tells that a statement named GET_LOCK, which may be held since.
-	UserLock bool
+	// UserLocks are the names of those that were asked for by a plain literal
+	// and no more: the server can be asked about each.
+	UserLock  bool
+	UserLocks []string
 	// NextTransaction is a SET TRANSACTION for the next transaction alone,
 	// which has not begun; NextUnclear, that there may be one whose text is
 	// not known.
@@ -30,7 +33,8 @@ type Facts struct {
 // gathered are Facts that are kept where commands pass.
 type gathered struct {
 	Facts
-	epoch uint32 // counts what may change how a text is read: sql_mode, database, character sets
+	tail  [len(lockWord) - 1]byte // of the text that has been looked at
+	epoch uint32                  // counts what may change how a text is read: sql_mode, database, character sets
 }
 
 // Facts returns what is known so far.
@@ -54,9 +58,10 @@ const maxNoticed = 4 << 10
 // notice keeps what a statement's text tells. It runs now, or with prepared
 // not null, whenever that is executed.
 func (t *Tracker) notice(text []byte, prepared *Statement) {
-	if holds(text, "get_lock") {
-		t.facts.UserLock = true
+	if holds(text, lockWord) {
+		t.noticeLock(text, prepared)
 	}
+	t.noticeTail(text)
 	n := noticed{whole: len(text) <= maxNoticed}
 	n.look(text[:min(len(text), maxNoticed)])
 	if prepared != nil {
@@ -162,6 +167,8 @@ func (t *Tracker) noticeCommand(p []byte) {
 		if text, ok := QueryText(p, t.caps); ok {
 			t.notice(text, nil)
 		} else {
+			t.facts.UserLock = t.facts.UserLock || holds(p, lockWord)
+			t.noticeTail(p)
 			t.facts.epoch++
 			t.facts.NextUnclear = true
 		}

@@ -1,6 +1,8 @@
 package mysqlwire
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -15,14 +17,20 @@ func TestFacts(t *testing.T) {
 		"set @@tx_isolation = 'SERIALIZABLE'":              {NextTransaction: []byte("set @@tx_isolation = 'SERIALIZABLE'")},
 		"SELECT 1; SET TRANSACTION READ ONLY":              {NextUnclear: true},
 		"SET SESSION a = 1; SET TRANSACTION READ ONLY":     {NextUnclear: true},
-		"select Get_Lock('a', 1)":                          {UserLock: true},
+		"select Get_Lock('a', 1)":                          {UserLocks: []string{"a"}},
+		"DO GET_LOCK('a.b-c',0.5) ; ":                      {UserLocks: []string{"a.b-c"}},
+		"SELECT GET_LOCK('a', 1) AS l":                     {UserLocks: []string{"a"}},
+		"SELECT GET_LOCK('a', 1), GET_LOCK('b', 1)":        {UserLock: true},
+		"SELECT GET_LOCK('a', 1); SELECT GET_LOCK('b', 1)": {UserLock: true},
+		"SELECT GET_LOCK(@a, 1)":                           {UserLock: true},
+		"SELECT GET_LOCK('\xc3\xa9', 1)":                   {UserLock: true},
 		"/* x */ SET autocommit = 0":                       {},
 		"SELECT 'a_b', GET_LOC, budget_lock_ FROM get_loc": {UserLock: true}, // a lock too many is safe
 	} {
 		tr := NewTracker(Config{})
 		tr.FromClient(AppendPacket(nil, 0, append([]byte{mysql.COM_QUERY}, text...)))
 		got := tr.Facts()
-		if got.UserLock != want.UserLock || string(got.NextTransaction) != string(want.NextTransaction) || got.NextUnclear != want.NextUnclear {
+		if got.UserLock != want.UserLock || !slices.Equal(got.UserLocks, want.UserLocks) || string(got.NextTransaction) != string(want.NextTransaction) || got.NextUnclear != want.NextUnclear {
 			t.Errorf("%s: %+v %q", text, got, got.NextTransaction)
 		}
 	}
@@ -44,6 +52,30 @@ func TestPresent(t *testing.T) {
 		tr.FromClient(AppendPacket(nil, 0, append([]byte{mysql.COM_QUERY}, text...)))
 		if tr.Present(s) == changes {
 			t.Errorf("%s: changes how texts are read: %v", text, !changes)
+		}
+	}
+}
+
+// TestFactsOfPieces: a text tells the same however it arrives.
+func TestFactsOfPieces(t *testing.T) {
+	short := "SET TRANSACTION READ ONLY /* get_lock */"
+	long := "SELECT '" + string(bytes.Repeat([]byte("x"), 2*maxNoticed)) + "', GET_LOCK('a', 1), 'and what follows'"
+	for _, text := range []string{short, long} {
+		packet := AppendPacket(nil, 0, append([]byte{mysql.COM_QUERY}, text...))
+		for cut := range packet {
+			tr := NewTracker(Config{})
+			n, _ := tr.FromClient(packet[:cut])
+			for m := n; m < len(packet); {
+				n, _ = tr.FromClient(packet[m:min(len(packet), max(cut, m)+len(packet)-cut)])
+				if n == 0 {
+					t.Fatalf("cut at %d: the rest is not taken", cut)
+				}
+				m += n
+			}
+			got := tr.Facts()
+			if !got.UserLock || text == short && string(got.NextTransaction) != short {
+				t.Fatalf("cut at %d: %+v", cut, got)
+			}
 		}
 	}
 }
