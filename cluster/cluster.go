@@ -27,6 +27,7 @@ type Config struct {
 	Dir      string // holds state.json and events.jsonl; made if missing
 	Compute  Compute
 	Sizer    func(acu.Capacity) acu.Size
+	Legal    func(acu.Capacity) error // why there is no such size; nil: any will do
 	Hooks    Hooks
 	Observer Observer     // nil: nobody
 	Log      *slog.Logger // nil: nowhere
@@ -44,6 +45,7 @@ type Cluster struct {
 	adopter     Adopter // likewise
 	cannotPause string  // why, where compute cannot
 	sizer       func(acu.Capacity) acu.Size
+	checkSize   func(acu.Capacity) error // nil: any will do
 	hooks       Hooks
 	observer    Observer
 	log         *slog.Logger
@@ -86,6 +88,7 @@ func New(config Config) (*Cluster, error) {
 		dir:         config.Dir,
 		compute:     config.Compute,
 		sizer:       config.Sizer,
+		checkSize:   config.Legal,
 		hooks:       config.Hooks,
 		observer:    config.Observer,
 		log:         config.Log,

@@ -8,6 +8,9 @@ type happening struct{ id, message string }
 // What happens to a cluster, by RDS's numbers and in its words where RDS has
 // them.
 var (
+	scaling     = happening{"RDS-EVENT-0141", "Scaling of the DB cluster was initiated."}
+	scaled      = happening{"RDS-EVENT-0142", "Scaling of the DB cluster is complete."}
+	notScaled   = happening{"RDS-EVENT-0143", "Scaling of the DB cluster failed."}
 	pausing     = happening{"RDS-EVENT-0144", "The DB cluster is being paused."}
 	paused      = happening{"RDS-EVENT-0145", "The DB cluster is paused."}
 	notPaused   = happening{"RDS-EVENT-0146", "Pause was canceled for the DB cluster."}

@@ -47,7 +47,7 @@ func newMember(c *config.Cluster, stateDir string, seen *metrics.View, ids *pool
 	m := &member{config: *c, works: works, tally: &pool.Tally{}, log: log.With("cluster", c.Name),
 		users: credential.NewStore(filepath.Join(dir, "credentials.json"), log.With("cluster", c.Name))}
 	m.cluster, err = cluster.New(cluster.Config{
-		Settings: settingsOf(c), Name: c.Name, Dir: dir, Compute: m.making(), Sizer: m.size,
+		Settings: settingsOf(c), Name: c.Name, Dir: dir, Compute: m.making(), Sizer: m.size, Legal: c.Table.Check,
 		Hooks: cluster.Hooks{Started: m.started, Stopping: m.stopping}, Observer: seen, Log: log,
 	})
 	if err != nil {
