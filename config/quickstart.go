@@ -76,6 +76,10 @@ func Quickstart(o QuickstartOptions) ([]byte, error) {
 	return file.Bytes(), nil
 }
 
+// quickMin, in ACU, admits a hundred clients at once to either engine; 1 ACU
+// of MySQL admits 90.
+const quickMin acu.Capacity = 2
+
 // limit takes the capacities and the pause from the options. A limit given
 // alone moves the other's default out of its way.
 func (c *quickCluster) limit(o QuickstartOptions, kind kindOfEngine) error {
@@ -84,7 +88,7 @@ func (c *quickCluster) limit(o QuickstartOptions, kind kindOfEngine) error {
 		c.Max = max(16, c.Min)
 	}
 	if c.Min == 0 {
-		c.Min = min(kind.min, c.Max)
+		c.Min = min(quickMin, c.Max)
 	}
 	if !kind.table.Legal(c.Min) {
 		return fmt.Errorf("--min-capacity %d: not a capacity of %s; one of %s", c.Min, kind.table.Name(), list(kind.table.Sizes()))

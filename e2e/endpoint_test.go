@@ -58,8 +58,6 @@ func TestToolsWorkUnchanged(t *testing.T) {
 // one resume for all of it.
 func TestSleepsAndWakesOnce(t *testing.T) {
 	p := quickstart(t, "--seconds-until-auto-pause", "3")
-	// Three hundred programs that start at once have little of the machine each.
-	p.edit(func(config string) string { return config + "\nlimits: {handshake_timeout: 60s}\n" })
 	crowd := map[string]int{"postgres": 200, "mysql": 100}
 	for _, e := range engines {
 		p.mustTool(e, p.shell(e, "select 1")...)

@@ -10,14 +10,18 @@ import (
 // packets is one side of a conversation in blocking code: one packet at a
 // time, numbered in turn.
 type packets struct {
-	conn net.Conn
-	seq  byte
+	conn  net.Conn
+	seq   byte
+	heard func() // called for each packet read; may be nil
 }
 
 // read reads one packet of at most limit bytes.
 func (p *packets) read(limit int) ([]byte, error) {
 	payload, seq, err := mysqlwire.ReadPacket(p.conn, limit)
 	p.seq = seq + 1
+	if p.heard != nil {
+		p.heard()
+	}
 	return payload, err
 }
 

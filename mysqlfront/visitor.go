@@ -72,8 +72,10 @@ func (v *visitor) introduce(ctx context.Context) (identity, error) {
 		v.inside = true
 		defer v.comeOut()
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.front.HandshakeTimeout)
-	defer cancel()
+	ctx, patience, stop := throttle.Patient(ctx, v.front.HandshakeTimeout, context.DeadlineExceeded)
+	defer stop()
+	v.packets.heard = patience.Heard
+	defer func() { v.packets.heard = nil }()
 	defer guard(ctx, v.conn)()
 	if err := v.greet(ctx); err != nil {
 		return identity{}, err

@@ -28,6 +28,7 @@ func (v *visitor) greet(ctx context.Context) error {
 			}
 			return err
 		}
+		v.heard()
 		switch {
 		case startup.Kind == pgwire.DirectTLS && first:
 			err = v.directTLS(ctx, startup.Prefix)

@@ -285,7 +285,7 @@ func FuzzScram(f *testing.F) {
 	f.Add([]byte("p\x7f\xff\xff\xff"), false, false)
 	f.Fuzz(func(t *testing.T, sent []byte, bound, md5 bool) {
 		conn := &script{in: bytes.NewReader(sent)}
-		v := &visitor{front: front, conn: conn, reader: pgwire.NewReader(conn), user: "ann", target: &router.Target{}}
+		v := &visitor{front: front, heard: func() {}, conn: conn, reader: pgwire.NewReader(conn), user: "ann", target: &router.Target{}}
 		if bound {
 			v.binding = scram.ChannelBinding{Type: scram.ChannelBindingTLSServerEndpoint, Data: []byte("certificate")}
 		}

@@ -25,7 +25,8 @@ type visitor struct {
 	conn     net.Conn // TLS from when that is agreed on
 	address  net.Addr
 	tally    *pool.Tally
-	gated    bool // counts among those that have not authenticated
+	gated    bool   // counts among those that have not authenticated
+	heard    func() // called for each message of the login
 
 	secure  string // the version of TLS, "" for none
 	sni     string
@@ -55,8 +56,9 @@ func (v *visitor) serve(ctx context.Context) {
 // logIn is everything up to the proof of who the client is. There is no
 // session and no error where the client wanted something else.
 func (v *visitor) logIn(ctx context.Context) (*session, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, v.front.HandshakeTimeout, errOverdue)
-	defer cancel()
+	ctx, patience, stop := throttle.Patient(ctx, v.front.HandshakeTimeout, errOverdue)
+	defer stop()
+	v.heard = patience.Heard
 	defer interruptIO(ctx, v.conn)()
 	s, err := v.introduce(ctx)
 	if err != nil {
@@ -216,6 +218,7 @@ func (v *visitor) next() (kind byte, body []byte, err error) {
 	if err != nil && ended(err) {
 		err = fmt.Errorf("%w: %w", errClientGone, err)
 	}
+	v.heard()
 	return kind, body, err
 }
 

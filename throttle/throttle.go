@@ -1,10 +1,11 @@
-// Package throttle slows down whoever guesses passwords, by the address that
-// they come from.
+// Package throttle is what strangers may cost: it slows down whoever guesses
+// passwords, by the address that they come from, and ends the patience with
+// whoever does not log in.
 //
 // It owns how many wrong passwords an address has sent lately, of a bounded
-// number of addresses. It never knows a protocol, a user or a password, and
-// holds nobody's place in anything while they wait. A Throttle's lock protects
-// its counts.
+// number of addresses, and the time that a login takes. It never knows a
+// protocol, a user or a password, and holds nobody's place in anything while
+// they wait. A Throttle's lock protects its counts, a Patience's its timer.
 package throttle
 
 import (

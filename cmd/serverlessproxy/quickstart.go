@@ -36,7 +36,7 @@ func quickstartCommand() *cobra.Command {
 	flags.StringVar(&o.PostgresAddress, "postgres-address", "", "where PostgreSQL clients connect (default 127.0.0.1:5432)")
 	flags.StringVar(&o.MySQLAddress, "mysql-address", "", "where MySQL clients connect (default 127.0.0.1:3306)")
 	flags.StringVar(&o.AdminAddress, "admin-address", "", "status page, metrics and API (default 127.0.0.1:9630)")
-	flags.IntVar(&o.MinCapacity, "min-capacity", 0, "lowest capacity in ACU (default 2 for PostgreSQL, 1 for MySQL)")
+	flags.IntVar(&o.MinCapacity, "min-capacity", 0, "lowest capacity in ACU (default 2)")
 	flags.IntVar(&o.MaxCapacity, "max-capacity", 0, "highest capacity in ACU (default 16)")
 	flags.IntVar(&o.SecondsUntilAutoPause, "seconds-until-auto-pause", 0, "pause after this long without work (default 300)")
 	return cmd
