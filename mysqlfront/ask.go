@@ -26,8 +26,17 @@ const (
 )
 
 // ask has a backend, on which nothing is under way, run statements of our own
-// in one round trip. An error is the connection's: it is of no use any more.
+// in one round trip. After an error the connection is of no use any more, and
+// closed: what the engine still owes would be taken for an answer to the client.
 func (s *session) ask(ctx context.Context, b *backend, texts ...string) ([]table, error) {
+	answers, err := s.exchange(ctx, b, texts)
+	if err != nil {
+		b.conn.Close()
+	}
+	return answers, err
+}
+
+func (s *session) exchange(ctx context.Context, b *backend, texts []string) ([]table, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLasts)
 	defer cancel()
 	defer guard(ctx, b.conn)()

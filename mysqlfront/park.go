@@ -79,7 +79,9 @@ func (s *session) tryToPark(ctx context.Context) error {
 		return err
 	}
 	s.backend.showsLocks = fresh.showsLocks
-	r, err := s.take(ctx, s.backend)
+	// Not within ctx: an answer once asked for is read to its end, and only then
+	// is it looked whether the session is still to be parked.
+	r, err := s.take(s.ctx, s.backend)
 	if err == nil {
 		err = s.leaveWith(ctx, fresh, r)
 	}
@@ -87,7 +89,7 @@ func (s *session) tryToPark(ctx context.Context) error {
 		return nil
 	}
 	if r == nil {
-		return fmt.Errorf("read session's state: %w", err) // its connection is broken, which the relay will find
+		return fmt.Errorf("read session's state: %w", err) // its connection is closed, which the relay will find
 	}
 	if echo := r.glow.echo(); echo != "" {
 		_, _ = s.ask(s.ctx, s.backend, echo)

@@ -16,6 +16,21 @@ import (
 	"serverlessproxy/router"
 )
 
+// TestParkCalledOff: a park that is called off while the engine answers leaves
+// nothing behind that the client would take for the answer to its own query.
+func TestParkCalledOff(t *testing.T) {
+	h := build(t, nil)
+	_, ask := h.one("app:pw", "")
+	for i := range 200 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*50*time.Microsecond)
+		_ = h.pool.Park(ctx)
+		cancel()
+		if want, got := strconv.Itoa(i), ask("SELECT "+strconv.Itoa(i)); got != want {
+			t.Fatalf("after %d tries the client reads %q, want %q", i, got, want)
+		}
+	}
+}
+
 // parkAll has every session give its backend up.
 func (h *house) parkAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
