@@ -47,6 +47,7 @@ e2e: build
 suites: build
 	@scripts/need $(SUITES)
 	e2e/suites/pg-regress off
+	e2e/suites/pg-regress 0
 
 bench: build
 	@scripts/need $(BENCH)
