@@ -19,7 +19,12 @@ import (
 func (s *session) stopped() {
 	violated := s.traffic.tracker.Violation()
 	switch {
-	case violated == nil: // Terminate, which the backend has got too
+	case violated == nil && s.leavesBehind():
+		s.client.Close()
+		s.release()
+	case violated == nil:
+		s.backend.SetWriteDeadline(time.Now().Add(closeLimit))
+		_, _ = s.backend.Write(goodbye) // an engine that does not hear it sees the end
 		s.linger(lingerLimit, nil)
 	case errors.Is(violated, pgwire.ErrServer):
 		s.log.Warn("the server broke the protocol", "error", violated)

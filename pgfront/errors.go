@@ -290,6 +290,13 @@ func newEngineError(body []byte) *engineError {
 	return &engineError{message: pgwire.AppendMessage(nil, pgwire.ErrorResponse, body), code: m.Code, text: m.Message}
 }
 
+// crowded tells whether the engine refuses a login because there are too many
+// already, of the role, the database or altogether.
+func crowded(err error) bool {
+	var refused *engineError
+	return errors.As(err, &refused) && refused.code == "53300"
+}
+
 // passing tells whether a login may succeed in a moment: the engine is
 // starting, stopping or its socket is not there yet.
 func passing(err error) bool {

@@ -10,7 +10,8 @@
 // what runs the engine, or how bytes are moved.
 //
 // A session owns no goroutine while it is lent to the relay. Locks: Front.mu
-// protects the registry of sessions; session.mu protects what the pool's calls
+// protects the registry of sessions, and prints.mu what spares are judged by;
+// session.mu protects what the pool's calls
 // and the session's own goroutine share and is never held during I/O (a
 // Scanner may not take it: the relay is asked under it); session.cancelling is
 // held while a cancel is on its way to the session's backend, which is not
@@ -69,6 +70,7 @@ type Config struct {
 type Front struct {
 	Config
 	failures throttle.Throttle
+	prints   prints
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc

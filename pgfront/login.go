@@ -22,6 +22,7 @@ import (
 const (
 	firstRetry   = 10 * time.Millisecond
 	longestRetry = 500 * time.Millisecond
+	spareEnds    = time.Second // for the engine to see that a spare is gone
 )
 
 // waitForBackend holds the client until the cluster serves, and logs in. The
@@ -30,7 +31,8 @@ const (
 func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger) (*opened, error) {
 	ctx, stop := s.waiting(parent)
 	defer stop()
-	var until time.Time // of the tries; set by the first that fails
+	var spared time.Time // when spares were ended for this session
+	var until time.Time  // of the tries; set by the first that fails
 	for wait := firstRetry; ; wait = min(2*wait, longestRetry) {
 		grant, err := s.ask(ctx, trigger)
 		if err != nil {
@@ -43,7 +45,10 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 			return o, nil
 		}
 		s.giveUp()
-		if ctx.Err() != nil || !passing(err) {
+		if crowded(err) && s.seat.EndSpares() {
+			spared = time.Now()
+		}
+		if ctx.Err() != nil || !passing(err) && !(crowded(err) && time.Since(spared) < spareEnds) {
 			return nil, causeOf(ctx, err)
 		}
 		if until.IsZero() {
@@ -79,11 +84,9 @@ func (s *session) open(ctx context.Context, grant pool.Grant) (*opened, error) {
 	return o, nil
 }
 
-// ask waits until the cluster serves. A session that was parked may go on with
-// a spare; a new one is to see what was altered of its role since that spare's
-// login.
+// ask waits until the cluster serves.
 func (s *session) ask(ctx context.Context, trigger cluster.Trigger) (pool.Grant, error) {
-	if s.kept != nil {
+	if s.replication == none {
 		return s.seat.Borrow(ctx, trigger, s.spareKey())
 	}
 	at, err := s.seat.Backend(ctx, trigger)
@@ -93,7 +96,7 @@ func (s *session) ask(ctx context.Context, trigger cluster.Trigger) (pool.Grant,
 // backendOf is the spare of a grant, where it is of use, or a new login.
 func (s *session) backendOf(ctx context.Context, grant pool.Grant) (*opened, error) {
 	if offered, ok := grant.Spare.(*spare); ok {
-		o, err := offered.revive(ctx)
+		o, err := s.revive(ctx, offered)
 		if err == nil {
 			return o, nil
 		}
@@ -130,7 +133,7 @@ func (s *session) begins(at cluster.Backend) {
 
 // has the backend, which a cancel may reach from here on.
 func (s *session) has(o *opened) {
-	s.backend, s.traffic.early = o.conn, o.rest
+	s.backend, s.origin, s.traffic.early = o.conn, o.origin, o.rest
 	s.mu.Lock()
 	s.real = o.key
 	s.mu.Unlock()

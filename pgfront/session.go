@@ -33,6 +33,7 @@ type session struct {
 	parameters     []pgwire.Parameter
 	key            credential.Key
 	privileged     bool
+	superuser      bool
 	replication    replication
 	secure         string            // the version of the client's TLS
 	asleep         map[string]string // what a fresh session of the engine reports, as the Book knows it
@@ -44,6 +45,7 @@ type session struct {
 	reported        map[string]string
 	traffic         traffic
 	kept            *state // what the last reading told; nil: none was made
+	origin          origin // of the backend
 	carried         bool   // and nothing else is to be kept, as long as traffic.did is nothing
 
 	shown pgwire.Key // what the client cancels by; set once, before it is told
@@ -73,7 +75,7 @@ func (v *visitor) session(from identity) *session {
 		front: v.front, target: v.target, log: v.front.Log.With("cluster", v.target.Name, "address", v.address.String(), "user", v.user),
 		address: v.address, client: v.conn, pending: v.reader.Rest(),
 		user: v.user, database: v.database, parameters: v.parameters, replication: v.replication, secure: v.secure,
-		key: from.key, privileged: from.privileged, asleep: from.fresh,
+		key: from.key, privileged: from.privileged, superuser: from.superuser, asleep: from.fresh,
 		ended: make(chan struct{}),
 	}
 	s.traffic.tally = v.tally
@@ -83,6 +85,7 @@ func (v *visitor) session(from identity) *session {
 // identity is what authentication found out.
 type identity struct {
 	key        credential.Key
+	superuser  bool
 	privileged bool              // may use the reserved slots
 	fresh      map[string]string // the parameters of a fresh session of this user; nil if not known
 }

@@ -26,9 +26,14 @@ type traffic struct {
 	noted atomic.Uint32 // pin, for others to read
 }
 
+var goodbye = pgwire.AppendTerminate(nil)
+
 // FromClient implements relay.Scanner.
 func (t *traffic) FromClient(b []byte) (n int, stop bool) {
 	n, stop = t.tracker.FromClient(b)
+	if t.tracker.Ended() {
+		n -= len(goodbye) // whether the backend is to hear it is seen then
+	}
 	t.tally.BytesIn.Add(int64(n))
 	if n > 0 && t.did.Load() != something {
 		t.did.Store(something)

@@ -18,6 +18,7 @@ import (
 
 // opened is a backend that is logged in.
 type opened struct {
+	origin
 	conn       net.Conn
 	key        pgwire.Key
 	parameters map[string]string
@@ -72,12 +73,13 @@ func secureUpstream(ctx context.Context, conn net.Conn, config *tls.Config) (net
 func (s *session) logIn(ctx context.Context, at cluster.Backend) (*opened, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
+	born := time.Now()
 	conn, err := s.dial(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	stop := interruptIO(ctx, conn)
-	o := &opened{conn: conn, parameters: map[string]string{}}
+	o := &opened{origin: origin{born: born}, conn: conn, parameters: map[string]string{}}
 	err = s.introduceTo(o)
 	stop()
 	if err != nil {
@@ -134,6 +136,7 @@ func (o *opened) keyData(body []byte) error {
 func (o *opened) note(kind byte, body []byte) error {
 	o.greeting = pgwire.AppendMessage(o.greeting, kind, body)
 	if kind == pgwire.NoticeResponse {
+		o.notices = pgwire.AppendMessage(o.notices, kind, body)
 		return nil
 	}
 	var status pgproto3.ParameterStatus

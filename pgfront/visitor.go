@@ -158,6 +158,7 @@ func (v *visitor) authenticate(ctx context.Context) (*session, error) {
 	}
 	return v.session(identity{
 		key:        key,
+		superuser:  role.Superuser,
 		privileged: role.Superuser || role.Is(v.target.AdminRoles),
 		fresh:      freshParameters(book.Parameters, role, v.parameters),
 	}), nil

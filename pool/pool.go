@@ -54,10 +54,12 @@ type Pool struct {
 	ordinary list.List // of *waiter
 	gone     int64     // the latest activity of those that left or were refused
 	draining bool
-	spares   list.List // of *spare, the oldest first
+	spares   list.List           // of *spare, the oldest first
+	sparesOf map[string][]*spare // the same, by key
 	waking   []func(context.Context, cluster.Backend) error
 
-	atOnce atomic.Bool // Limits.ReleaseAtOnce, for those who ask often
+	inUse  atomic.Int64 // seats with a backend
+	atOnce atomic.Bool  // Limits.ReleaseAtOnce, for those who ask often
 }
 
 // waiter is one in the queue. While it is in its line the pool may admit it or
@@ -80,6 +82,7 @@ func New(config Config) *Pool {
 		limits:   config.Limits,
 		capacity: config.Waker.Status().ResumeCapacity,
 		seats:    map[string]*Seat{},
+		sparesOf: map[string][]*spare{},
 	}
 	if p.observer == nil {
 		p.observer = nobody{}
@@ -224,6 +227,7 @@ func (p *Pool) leaveLocked(s *Seat) {
 		return
 	}
 	delete(p.seats, s.id)
+	s.letGo()
 	p.gone = max(p.gone, s.activeAt(time.Now()))
 	p.admitLocked()
 }

@@ -90,7 +90,7 @@ func (p *Pool) occupy(s *Seat, backend cluster.Backend) bool {
 	if p.waker.Status().Backend != backend {
 		return false
 	}
-	s.backed.Store(true)
+	s.holds()
 	s.phase.Store(uint32(Active))
 	return true
 }
@@ -111,7 +111,7 @@ func (s *Seat) Phase() Phase { return Phase(s.phase.Load()) }
 func (s *Seat) Set(next Phase) {
 	before := Phase(s.phase.Swap(uint32(next)))
 	if next == Parked {
-		s.backed.Store(false)
+		s.letGo()
 	}
 	if before.busy() && !next.busy() {
 		s.Touch(time.Now())

@@ -3,17 +3,21 @@ package pool
 import (
 	"container/list"
 	"context"
+	"slices"
 	"time"
 
 	"serverlessproxy/cluster"
 )
 
 // spareFor is how long a spare is kept for the next session that could use it.
-const spareFor = time.Minute
+// PostgreSQL's DROP DATABASE waits 5 s for connections to go, so that it does
+// not fail because of one that nobody uses.
+const spareFor = 3 * time.Second
 
-// Spare is a backend that a session gave up while the engine runs: logged in
-// and reset, so that the next session of the same key may have it. The front
-// that gave it knows how to use it; until it is borrowed it is the pool's.
+// Spare is a backend that a session gave up, or left behind, while the engine
+// runs: logged in, so that the next session of the same key may have it. The
+// front that gave it knows how to use it; until it is borrowed it is the
+// pool's.
 type Spare interface {
 	// Close ends it, soon. It does not block.
 	Close()
@@ -51,21 +55,26 @@ func (s *Seat) Borrow(ctx context.Context, trigger cluster.Trigger, key string) 
 }
 
 // GiveUp says that the session has no backend any more: its phase is Parked.
-// What it had is kept for others, if it is still of use: reset is nil where
-// the backend is closed.
-func (s *Seat) GiveUp(key string, generation uint64, reset Spare) {
+// What it had is kept for others, if it is still of use: kept is nil where the
+// backend is closed.
+func (s *Seat) GiveUp(key string, generation uint64, kept Spare) {
 	s.Set(Parked)
-	if reset != nil {
-		s.pool.keepSpare(&spare{Spare: reset, key: key, generation: generation})
+	if kept != nil {
+		s.pool.keepSpare(&spare{Spare: kept, key: key, generation: generation})
 	}
 }
+
+// EndSpares ends all spares, since the engine refuses a login that they leave
+// no room for (a role's or a database's CONNECTION LIMIT). It tells whether
+// there were any.
+func (s *Seat) EndSpares() bool { return s.pool.closeSpares() > 0 }
 
 // takeSpare is the youngest of the key: its caches are warmest.
 func (p *Pool) takeSpare(key string, generation uint64) Spare {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for e := p.spares.Back(); e != nil; e = e.Prev() {
-		if s := e.Value.(*spare); s.key == key && s.generation == generation {
+	for _, s := range slices.Backward(p.sparesOf[key]) {
+		if s.generation == generation {
 			p.forgetLocked(s)
 			return s.Spare
 		}
@@ -78,6 +87,7 @@ func (p *Pool) keepSpare(s *spare) {
 	serves := !p.draining && p.waker.Status().Backend.Generation == s.generation
 	if serves {
 		s.at = p.spares.PushBack(s)
+		p.sparesOf[s.key] = append(p.sparesOf[s.key], s)
 		s.expiry = time.AfterFunc(spareFor, func() { p.expire(s) })
 	}
 	p.mu.Unlock()
@@ -103,10 +113,20 @@ func (p *Pool) forgetLocked(s *spare) {
 	p.spares.Remove(s.at)
 	s.at = nil
 	s.expiry.Stop()
+	same := p.sparesOf[s.key]
+	if i := slices.Index(same, s); i >= 0 {
+		same = slices.Delete(same, i, i+1)
+	}
+	if len(same) == 0 {
+		delete(p.sparesOf, s.key)
+		return
+	}
+	p.sparesOf[s.key] = same
 }
 
-// closeSpares ends all of them: the engine stops, or is gone.
-func (p *Pool) closeSpares() {
+// closeSpares ends all of them: the engine stops, is gone, or is full. It
+// returns how many there were.
+func (p *Pool) closeSpares() int {
 	p.mu.Lock()
 	var all []*spare
 	for p.spares.Len() > 0 {
@@ -118,6 +138,7 @@ func (p *Pool) closeSpares() {
 	for _, s := range all {
 		s.Close()
 	}
+	return len(all)
 }
 
 // makeRoom ends the oldest spare if the engine admits no more backends beside
@@ -125,7 +146,7 @@ func (p *Pool) closeSpares() {
 func (p *Pool) makeRoom() {
 	p.mu.Lock()
 	var oldest *spare
-	if p.backedLocked()+p.spares.Len() > p.ceilingLocked()+p.limits.Reserved && p.spares.Len() > 0 {
+	if int(p.inUse.Load())+p.spares.Len() > p.ceilingLocked()+p.limits.Reserved && p.spares.Len() > 0 {
 		oldest = p.spares.Front().Value.(*spare)
 		p.forgetLocked(oldest)
 	}
@@ -135,13 +156,17 @@ func (p *Pool) makeRoom() {
 	}
 }
 
-func (p *Pool) backedLocked() (n int) {
-	for _, s := range p.seats {
-		if s.backed.Load() {
-			n++
-		}
+// holds and letGo say that the seat has a backend, or none, and keep count.
+func (s *Seat) holds() {
+	if !s.backed.Swap(true) {
+		s.pool.inUse.Add(1)
 	}
-	return n
+}
+
+func (s *Seat) letGo() {
+	if s.backed.Swap(false) {
+		s.pool.inUse.Add(-1)
+	}
 }
 
 // Spares is how many backends wait for a session.

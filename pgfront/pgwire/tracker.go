@@ -261,8 +261,11 @@ func (t *Tracker) InTransaction() bool { return t.status == InTxStatus || t.stat
 
 // Safe tells whether the session is idle, outside a transaction, with nothing
 // half-sent in either direction.
-func (t *Tracker) Safe() bool {
-	return !t.Busy() && !t.InTransaction() && !t.unsure && !t.ended && t.server.left == 0 && t.violation == nil
+func (t *Tracker) Safe() bool { return t.AtRest() && !t.ended }
+
+// AtRest is Safe, also for a client that has said goodbye.
+func (t *Tracker) AtRest() bool {
+	return !t.Busy() && !t.InTransaction() && !t.unsure && t.server.left == 0 && t.violation == nil
 }
 
 // Pin is what keeps a session from a safe point.

@@ -1,0 +1,83 @@
+package pgfront_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// visit logs in, does what it is given, and leaves. It returns its backend's
+// process id, and what it found.
+func (h *house) visit(look string, do ...string) (pid, found string) {
+	h.t.Helper()
+	conn := h.connect("default_query_exec_mode=exec")
+	pid, found = h.value(conn, "select pg_backend_pid()::text"), h.value(conn, look)
+	for _, sql := range do {
+		h.exec(conn, sql)
+	}
+	h.leave(conn)
+	return pid, found
+}
+
+// leave says goodbye and waits until the session is over.
+func (h *house) leave(conn *pgx.Conn) {
+	h.t.Helper()
+	if err := conn.Close(h.ctx()); err != nil {
+		h.t.Fatal(err)
+	}
+	eventually(h.t, "the session is over", func() bool { return !h.pool.Anyone() })
+}
+
+// left is whatever a session could leave in its backend.
+const left = `select concat_ws(' ', current_setting('work_mem'), current_setting('application_name'), current_setting('role'), session_user,
+	(select count(*) from pg_prepared_statements), (select count(*) from pg_locks where locktype = 'advisory'), (select count(*) from pg_cursors where is_holdable),
+	(select count(*) from pg_listening_channels()), to_regclass('pg_temp.t') is null, current_setting('my.own', true) is null)`
+
+const nothing = "4MB  none app 0 0 0 0 t t"
+
+// A client that comes after another has gone gets its backend, and finds
+// nothing of it there, and everything that a new login would find.
+func TestNewSessionsOnSpares(t *testing.T) {
+	h := open(t)
+	boss, err := server.connect(h.ctx(), "postgres", "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer boss.Close(context.Background())
+	h.visit(left) // a spare whose like was never looked at
+	first, _ := h.visit(left, "set work_mem = '9MB'", "set application_name = 'a'", "create temp table t (n int)", "prepare p as select 1",
+		"select pg_advisory_lock(1)", "listen l", "declare c cursor with hold for select 1", "select setseed(0.5)")
+	second, found := h.visit(left)
+	if second != first {
+		t.Errorf("the backend %s was not used again, but %s was", first, second)
+	}
+	if found != nothing {
+		t.Errorf("found %q, want %q", found, nothing)
+	}
+	h.visit(left, "set my.own = 'x'")
+	if pid, found := h.visit(left); pid == second || found != nothing {
+		t.Errorf("after a setting of its own the next one found %q in backend %s, before that %s", found, pid, second)
+	}
+	for _, change := range []struct{ alter, want string }{
+		{"alter role app set work_mem = '7MB'", "7MB"}, {"alter database app set work_mem = '6MB'", "7MB"}, {"alter role app reset work_mem", "6MB"}, {"alter database app reset work_mem", "4MB"},
+	} {
+		if _, err := boss.Exec(h.ctx(), change.alter); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, found := h.visit("show work_mem"); found != change.want {
+				t.Errorf("%s: found %s", change.alter, found)
+			}
+		}
+	}
+	// A spare goes before DROP DATABASE gives up.
+	if _, err := boss.Exec(h.ctx(), "create database short owner app"); err != nil {
+		t.Fatal(err)
+	}
+	conn := h.connect("dbname=short")
+	h.leave(conn)
+	if _, err := boss.Exec(h.ctx(), "drop database short"); err != nil {
+		t.Errorf("a backend that nobody uses stands in the way: %v", err)
+	}
+}
