@@ -136,18 +136,6 @@ func (o output) work(name, protocol string, t *pool.Tally) {
 	o.counter(transactions, float64(t.Transactions.Load()), name, protocol)
 	o.counter(clientBytes, float64(t.BytesIn.Load()), name, protocol, "in")
 	o.counter(clientBytes, float64(t.BytesOut.Load()), name, protocol, "out")
-	t.Parks(func(result string, n int64) { o.reasons(parks, name, result, n) })
-	t.Restores(func(result string, n int64) { o.reasons(restores, name, result, n) })
-}
-
-// reasons spreads a count over the reasons to park: a pause is the only one
-// that is counted so far.
-func (o output) reasons(d *prometheus.Desc, name, result string, n int64) {
-	for _, reason := range parkings {
-		if reason == parkedForPause {
-			o.counter(d, float64(n), name, reason, result)
-			continue
-		}
-		o.counter(d, 0, name, reason, result)
-	}
+	t.Parks(func(reason, result string, n int64) { o.counter(parks, float64(n), name, reason, result) })
+	t.Restores(func(reason, result string, n int64) { o.counter(restores, float64(n), name, reason, result) })
 }

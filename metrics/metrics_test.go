@@ -97,7 +97,7 @@ func TestEverythingStartsAtZero(t *testing.T) {
 func TestWhatIsRead(t *testing.T) {
 	v, m, tally := view()
 	tally.Refuse(pool.RefusedCeiling)
-	tally.Park(pool.Done)
+	tally.Park(pool.ForPause, pool.Done)
 	tally.Queries.Add(3)
 	tally.BytesOut.Add(70)
 	wantLines(t, scrape(t, v),

@@ -21,7 +21,7 @@ var (
 	results    = []string{ok, failed}
 	pauseEnds  = []string{"paused", "cancelled", "failed"}
 	holdings   = []string{"resume", "scale", "queue"}
-	parkings   = []string{parkedForPause, "scale", "engine_lost", "release"}
+	parkings   = []string{"pause", "scale", "engine_lost", "release"}
 	pinReasons = []string{
 		"transaction", "copy", "cursor", "advisory_lock", "temporary_object", "replication", "prepared_text",
 		"lock_tables", "user_lock", "handler", "long_data", "xa", "unreadable",
@@ -33,10 +33,9 @@ var (
 )
 
 const (
-	ok             = "ok"
-	failed         = "failed"
-	other          = "other" // whatever a set does not name
-	parkedForPause = "pause" // why sessions are parked, as long as the tallies don't tell
+	ok     = "ok"
+	failed = "failed"
+	other  = "other" // whatever a set does not name
 )
 
 // within keeps a label in its set.

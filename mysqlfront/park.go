@@ -50,9 +50,9 @@ func (s *session) park(ctx context.Context) error {
 		s.seat.Pin()
 	}
 	if err == nil {
-		s.target.Tally.Park(pool.Done)
+		s.seat.CountPark(pool.Done)
 	} else {
-		s.target.Tally.Park(pool.Recoverable)
+		s.seat.CountPark(pool.Recoverable)
 	}
 	return err
 }

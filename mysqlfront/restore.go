@@ -51,7 +51,7 @@ func (s *session) restore(ctx context.Context) error {
 		if ctx.Err() != nil || !worthAnother(err) || errors.As(err, new(*unlikeItem)) {
 			break
 		}
-		s.target.Tally.Restore(pool.Recoverable)
+		s.seat.CountRestore(pool.Recoverable)
 		throttle.Pause(ctx, retryAfter)
 	}
 	s.seat.Set(pool.Parked)
@@ -63,9 +63,9 @@ func (s *session) restore(ctx context.Context) error {
 
 func (s *session) restored(err error) error {
 	if err == nil {
-		s.target.Tally.Restore(pool.Done)
+		s.seat.CountRestore(pool.Done)
 	} else {
-		s.target.Tally.Restore(pool.Fatal)
+		s.seat.CountRestore(pool.Fatal)
 	}
 	return err
 }

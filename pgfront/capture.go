@@ -24,7 +24,7 @@ func (s *session) capture() error {
 	}
 	read, err := s.read()
 	if err != nil {
-		s.traffic.tally.Park(pool.Recoverable)
+		s.seat.CountPark(pool.Recoverable)
 		if !errors.Is(err, errBackendBroken) {
 			s.log.Debug("cannot read a session's state now", "error", err)
 			s.pin("unreadable")
@@ -33,13 +33,13 @@ func (s *session) capture() error {
 		return err
 	}
 	if pins := read.decide(); len(pins) > 0 {
-		s.traffic.tally.Park(pool.Recoverable)
+		s.seat.CountPark(pool.Recoverable)
 		s.pin(pins...)
 		return &pool.Pinned{Reasons: pins}
 	}
 	s.pin()
 	if hasSpoken(s.client) {
-		s.traffic.tally.Park(pool.Recoverable)
+		s.seat.CountPark(pool.Recoverable)
 		return &pool.Pinned{Reasons: []string{pgwire.InRequest.String()}}
 	}
 	s.keep(&read.state)
@@ -57,7 +57,7 @@ func (s *session) keep(kept *state) {
 	s.kept, s.carried = kept, true
 	s.traffic.did.Store(nothing)
 	s.release()
-	s.traffic.tally.Park(pool.Done)
+	s.seat.CountPark(pool.Done)
 	if aside := s.traffic.early; len(aside) > 0 {
 		s.traffic.early = nil
 		n, _ := s.traffic.FromBackend(aside)

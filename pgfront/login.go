@@ -80,7 +80,7 @@ func (s *session) open(ctx context.Context, grant pool.Grant) (*opened, error) {
 		s.countRestore(err)
 		return nil, err
 	}
-	s.traffic.tally.Restore(pool.Done)
+	s.seat.CountRestore(pool.Done)
 	return o, nil
 }
 
@@ -108,11 +108,11 @@ func (s *session) backendOf(ctx context.Context, grant pool.Grant) (*opened, err
 
 func (s *session) countRestore(err error) {
 	if passing(err) || s.front.ctx.Err() != nil {
-		s.traffic.tally.Restore(pool.Recoverable)
+		s.seat.CountRestore(pool.Recoverable)
 		return
 	}
 	s.log.Warn("cannot restore a session", "error", err)
-	s.traffic.tally.Restore(pool.Fatal)
+	s.seat.CountRestore(pool.Fatal)
 }
 
 // causeOf is why ctx ended, if that is why there is an error.

@@ -93,7 +93,7 @@ func (s *session) outlives() bool {
 	}
 	s.giveUp()
 	s.describeBackend(0)
-	t.tally.Park(pool.Done)
+	s.seat.CountOutlived()
 	s.lend()
 	return true
 }

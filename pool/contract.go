@@ -121,7 +121,7 @@ type Tally struct {
 	Queries, Transactions            atomic.Int64
 	BytesIn, BytesOut                atomic.Int64 // from and to clients
 	refused                          [refusals]atomic.Int64
-	parks, restores                  [outcomes]atomic.Int64
+	parks, restores                  [parkReasons][outcomes]atomic.Int64
 }
 
 // Refusal is why a connection was refused; the words are the metric's.
@@ -168,19 +168,36 @@ var outcomeNames = [outcomes]string{"ok", "recoverable", "fatal"}
 
 func (o Outcome) String() string { return outcomeNames[o] }
 
-func (t *Tally) Park(o Outcome)    { t.parks[o].Add(1) }
-func (t *Tally) Restore(o Outcome) { t.restores[o].Add(1) }
+// ParkReason is why a session gives up its backend; the words are the
+// metric's.
+type ParkReason uint32
 
-// Parks and Restores call f with every outcome's count.
-func (t *Tally) Parks(f func(result string, n int64)) {
-	for i := range t.parks {
-		f(outcomeNames[i], t.parks[i].Load())
-	}
-}
+const (
+	ForPause ParkReason = iota
+	ForScale
+	ForEngineLost
+	ForRelease // Limits.ReleaseAfter
+	parkReasons
+)
 
-func (t *Tally) Restores(f func(result string, n int64)) {
-	for i := range t.restores {
-		f(outcomeNames[i], t.restores[i].Load())
+var parkReasonNames = [parkReasons]string{"pause", "scale", "engine_lost", "release"}
+
+func (r ParkReason) String() string { return parkReasonNames[r] }
+
+// Park and Restore count an attempt. A session does so by its Seat, which
+// knows the reason.
+func (t *Tally) Park(why ParkReason, o Outcome)    { t.parks[why][o].Add(1) }
+func (t *Tally) Restore(why ParkReason, o Outcome) { t.restores[why][o].Add(1) }
+
+// Parks and Restores call f with the count of every reason and outcome.
+func (t *Tally) Parks(f func(reason, result string, n int64))    { counts(&t.parks, f) }
+func (t *Tally) Restores(f func(reason, result string, n int64)) { counts(&t.restores, f) }
+
+func counts(of *[parkReasons][outcomes]atomic.Int64, f func(reason, result string, n int64)) {
+	for why := range of {
+		for o := range of[why] {
+			f(parkReasonNames[why], outcomeNames[o], of[why][o].Load())
+		}
 	}
 }
 

@@ -52,14 +52,14 @@ func (p *Pool) Anyone() bool {
 // stays parked, and the others have what they had.
 func (p *Pool) Park(ctx context.Context) error {
 	p.closeSpares()
-	seats := p.backed()
+	why, seats := p.whyAll(), p.backed()
 	slices.SortStableFunc(seats, func(a, b *Seat) int { return cmp.Compare(a.Phase(), b.Phase()) })
 	holdouts := make([]*cluster.Holdout, len(seats))
 	var parking errgroup.Group
 	parking.SetLimit(parkAtOnce)
 	for i, s := range seats {
 		parking.Go(func() error {
-			holdouts[i] = p.parkOne(ctx, s)
+			holdouts[i] = p.parkOne(ctx, s, why)
 			return nil
 		})
 	}
@@ -76,11 +76,13 @@ func (p *Pool) Park(ctx context.Context) error {
 }
 
 // parkOne returns who holds out and why; nil if the session is parked or gone.
-func (p *Pool) parkOne(ctx context.Context, s *Seat) *cluster.Holdout {
+func (p *Pool) parkOne(ctx context.Context, s *Seat, why ParkReason) *cluster.Holdout {
 	if !p.seated(s) {
 		return nil
 	}
+	s.asked.Store(1 + uint32(why))
 	err := s.session.Park(ctx)
+	s.asked.Store(0)
 	if err == nil || !p.seated(s) {
 		return nil
 	}

@@ -211,17 +211,53 @@ func TestLostReachesEverybody(t *testing.T) {
 	}
 }
 
+// A park is counted for why it was asked for, and its restore too.
+func TestParksAreCountedByReason(t *testing.T) {
+	p, w := awakePool(10, Limits{})
+	var tally Tally
+	g := &guest{}
+	seat, err := p.Join(context.Background(), Claim{Session: g, Tally: &tally})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.seat = seat
+	g.park = func(context.Context) error { seat.CountPark(Done); return nil }
+	ask := func(state cluster.State) {
+		w.set(cluster.Available, one)
+		borrow(t, seat, "app")
+		w.set(state, cluster.Backend{})
+		if err := p.Park(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		seat.CountRestore(Done)
+	}
+	ask(cluster.Pausing)
+	ask(cluster.Scaling)
+	ask(cluster.Scaling)
+	p.parkOne(context.Background(), seat, ForRelease)
+	seat.CountPark(Recoverable)
+	seat.CountOutlived()
+	got := map[string]int64{}
+	tally.Parks(func(reason, result string, n int64) { got[reason+" "+result] += n })
+	tally.Restores(func(reason, result string, n int64) { got["restore "+reason] += n })
+	for what, want := range map[string]int64{"pause ok": 1, "scale ok": 2, "release ok": 1, "release recoverable": 1, "engine_lost ok": 1, "restore pause": 1, "restore scale": 2} {
+		if got[what] != want {
+			t.Errorf("%s: %d, want %d", what, got[what], want)
+		}
+	}
+}
+
 func TestTally(t *testing.T) {
 	var tally Tally
 	tally.Refuse(RefusedTLS)
-	tally.Park(Recoverable)
-	tally.Restore(Fatal)
-	tally.Restore(Fatal)
+	tally.Park(ForPause, Recoverable)
+	tally.Restore(ForRelease, Fatal)
+	tally.Restore(ForRelease, Fatal)
 	got := map[string]int64{}
 	tally.Refused(func(reason string, n int64) { got["refused "+reason] = n })
-	tally.Parks(func(result string, n int64) { got["park "+result] = n })
-	tally.Restores(func(result string, n int64) { got["restore "+result] = n })
-	if len(got) != int(refusals)+2*int(outcomes) || got["refused tls"] != 1 || got["park recoverable"] != 1 || got["restore fatal"] != 2 {
+	tally.Parks(func(reason, result string, n int64) { got["park "+reason+" "+result] = n })
+	tally.Restores(func(reason, result string, n int64) { got["restore "+reason+" "+result] = n })
+	if len(got) != int(refusals)+2*int(parkReasons)*int(outcomes) || got["refused tls"] != 1 || got["park pause recoverable"] != 1 || got["restore release fatal"] != 2 {
 		t.Errorf("tally %v", got)
 	}
 	if RefusedProtocol.String() != "protocol" || Fatal.String() != "fatal" || Parked.String() != "parked" {

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -23,6 +24,10 @@ type Seat struct {
 	backed atomic.Bool  // it was given a backend since it was last parked
 	pins   atomic.Pointer[[]string]
 
+	tally     *Tally
+	asked     atomic.Uint32 // 1 + the ParkReason for which it is being asked to park
+	parkedFor atomic.Uint32 // the ParkReason for which it was parked last
+
 	mu   sync.Mutex // protects following
 	info Info
 }
@@ -34,6 +39,7 @@ func (p *Pool) seat(claim Claim, now time.Time) *Seat {
 		id:         p.ids.next(),
 		session:    claim.Session,
 		privileged: claim.Privileged,
+		tally:      cmp.Or(claim.Tally, &Tally{}),
 		since:      now,
 		info:       claim.Info,
 	}

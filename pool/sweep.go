@@ -84,7 +84,7 @@ func (p *Pool) sweep(ctx context.Context, limits Limits, later map[*Seat]retry) 
 		parking.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, releasing)
 			defer cancel()
-			failed[i] = p.parkOne(ctx, s) != nil
+			failed[i] = p.parkOne(ctx, s, ForRelease) != nil
 			return nil
 		})
 	}

@@ -39,7 +39,7 @@ func newBed(ctx context.Context, dir, binary string) (*bed, error) {
 		if err != nil {
 			return b, fmt.Errorf("start %s: %w", protocol, err)
 		}
-		direct.addresses[protocol] = address
+		direct.addresses[protocol], direct.addresses[protocol+release0] = address, address
 	}
 	b.targets = append(b.targets, direct)
 	if err := b.load(ctx, direct); err != nil {
@@ -303,7 +303,7 @@ listen my
 }
 
 func (b *bed) startProxy(ctx context.Context, direct target, binary string) error {
-	pg, my, admin := freePort(), freePort(), freePort()
+	pg, my, pg0, my0, admin := freePort(), freePort(), freePort(), freePort(), freePort()
 	secret := b.file("app.password", password+"\n")
 	_ = os.Chmod(secret, 0o600)
 	conf := b.file("serverlessproxy.yaml", fmt.Sprintf(`state_dir: %s/state
@@ -311,25 +311,37 @@ admin: {address: "127.0.0.1:%d"}
 listeners:
   - {protocol: postgres, address: "127.0.0.1:%d", cluster: pg}
   - {protocol: mysql, address: "127.0.0.1:%d", cluster: my}
+  - {protocol: postgres, address: "127.0.0.1:%d", cluster: pg0}
+  - {protocol: mysql, address: "127.0.0.1:%d", cluster: my0}
 clusters:
-  - name: pg
-    engine: postgres
-    endpoint: pg.cluster-bench.db.example
-    compute: {driver: fixed, address: "%s", user: proxy, password_file: %s}
-    encryption: {method: external}
-    scaling: {min_capacity: 2, max_capacity: 2, autoscale: false, auto_pause: false}
-  - name: my
-    engine: mariadb
-    endpoint: my.cluster-bench.db.example
-    compute: {driver: fixed, address: "%[7]s", user: app, password_file: %[6]s}
-    encryption: {method: external}
-    scaling: {min_capacity: 4, max_capacity: 4, autoscale: false, auto_pause: false}
-`, b.dir, admin, pg, my, direct.addresses["postgres"], secret, direct.addresses["mysql"]))
+%s`, b.dir, admin, pg, my, pg0, my0, strings.Join([]string{
+		clusterOf("pg", "postgres", direct, secret), clusterOf("my", "mysql", direct, secret),
+		clusterOf("pg0", "postgres"+release0, direct, secret), clusterOf("my0", "mysql"+release0, direct, secret)}, "")))
 	pid, err := b.start("serverlessproxy", exec.Command(binary, "serve", "--config", conf))
 	if err != nil {
 		return err
 	}
 	b.targets = append(b.targets, target{name: "serverlessproxy", pids: []int{pid}, tls: true,
-		addresses: map[string]string{"postgres": fmt.Sprintf("127.0.0.1:%d", pg), "mysql": fmt.Sprintf("127.0.0.1:%d", my)}})
+		addresses: map[string]string{"postgres": fmt.Sprintf("127.0.0.1:%d", pg), "mysql": fmt.Sprintf("127.0.0.1:%d", my),
+			"postgres" + release0: fmt.Sprintf("127.0.0.1:%d", pg0), "mysql" + release0: fmt.Sprintf("127.0.0.1:%d", my0)}})
 	return await(ctx, "serverlessproxy does not listen", listening(fmt.Sprintf("127.0.0.1:%d", pg)))
+}
+
+// clusterOf is a cluster of the configuration, before the engine of a protocol.
+func clusterOf(name, protocol string, direct target, secret string) string {
+	engine, user, capacity, release := "postgres", "proxy", 2, "off"
+	if strings.HasPrefix(protocol, "mysql") {
+		engine, user, capacity = "mariadb", "app", 4
+	}
+	if strings.HasSuffix(protocol, release0) {
+		release = "0"
+	}
+	return fmt.Sprintf(`  - name: %s
+    engine: %s
+    endpoint: %[1]s.cluster-bench.db.example
+    compute: {driver: fixed, address: "%[3]s", user: %[4]s, password_file: %[5]s}
+    encryption: {method: external}
+    connections: {release_after: "%[7]s"}
+    scaling: {min_capacity: %[6]d, max_capacity: %[6]d, autoscale: false, auto_pause: false}
+`, name, engine, direct.addresses[protocol], user, secret, capacity, release)
 }

@@ -39,7 +39,47 @@ var tests = []test{
 	sysbench("my-rw-c1", "oltp_read_write", "auto", 1),
 	sysbench("my-rw-c16", "oltp_read_write", "auto", 16),
 	sysbench("my-rw-text-c16", "oltp_read_write", "disable", 16),
+	slap("my-connect-c8"),
 	myResult("my-result"),
+	released(pgbench("pg-simple-c1", "-M", "simple", "-c", "1")),
+	released(pgbench("pg-simple-c16", "-M", "simple", "-c", "16")),
+	released(pgbench("pg-ext-c16", "-M", "extended", "-c", "16")),
+	released(pgbench("pg-prep-c16", "-M", "prepared", "-c", "16")),
+	released(sysbench("my-point-c1", "oltp_point_select", "auto", 1)),
+	released(sysbench("my-point-c16", "oltp_point_select", "auto", 16)),
+}
+
+// released is a test through a proxy whose sessions are parked at every safe
+// point: each query costs a park and a restore.
+func released(t test) test {
+	run, protocol := t.run, t.protocol
+	t.name, t.protocol = t.name+"-release0", protocol+release0
+	t.run = func(ctx context.Context, through target, seconds int) (float64, float64, error) {
+		through.addresses = map[string]string{protocol: through.addresses[protocol+release0]}
+		return run(ctx, through, seconds)
+	}
+	return t
+}
+
+// release0 marks the addresses of what releases at every safe point.
+const release0 = ", release_after: 0"
+
+// slap has 8 clients of MariaDB connect for each query.
+func slap(name string) test {
+	const queries = 2000
+	return test{name, "mysql", "tps", "100,000 queries", func(ctx context.Context, t target, seconds int) (float64, float64, error) {
+		host, port, _ := strings.Cut(t.addresses["mysql"], ":")
+		begin, done := time.Now(), 0.0
+		for time.Since(begin) < time.Duration(seconds)*time.Second {
+			out, err := exec.CommandContext(ctx, "mariadb-slap", "--no-defaults", "-h", host, "-P", port, "-u", "app", "-p"+password, "--create-schema=app", "--no-drop",
+				"--concurrency=8", "--detach=1", "--query=select 1", "--number-of-queries="+strconv.Itoa(queries)).CombinedOutput()
+			if err != nil {
+				return 0, 0, fmt.Errorf("%w: %s", err, tail(out))
+			}
+			done += queries
+		}
+		return done / time.Since(begin).Seconds(), done / 1e5, nil
+	}}
 }
 
 func testNamed(name string) test {
