@@ -46,14 +46,19 @@ func TestNewSessionsOnSpares(t *testing.T) {
 	}
 	defer boss.Close(context.Background())
 	h.visit(left) // a spare whose like was never looked at
-	first, _ := h.visit(left, "set work_mem = '9MB'", "set application_name = 'a'", "create temp table t (n int)", "prepare p as select 1",
-		"select pg_advisory_lock(1)", "listen l", "declare c cursor with hold for select 1", "select setseed(0.5)")
-	second, found := h.visit(left)
-	if second != first {
-		t.Errorf("the backend %s was not used again, but %s was", first, second)
+	// Whether one finds a spare is a matter of time; what it finds there is not.
+	second, again := "", false
+	for range 10 {
+		first, _ := h.visit(left, "set work_mem = '9MB'", "set application_name = 'a'", "create temp table t (n int)", "prepare p as select 1",
+			"select pg_advisory_lock(1)", "listen l", "declare c cursor with hold for select 1", "select setseed(0.5)")
+		pid, found := h.visit(left)
+		if found != nothing {
+			t.Errorf("found %q, want %q", found, nothing)
+		}
+		second, again = pid, again || pid == first
 	}
-	if found != nothing {
-		t.Errorf("found %q, want %q", found, nothing)
+	if !again {
+		t.Error("no backend was ever used again")
 	}
 	h.visit(left, "set my.own = 'x'")
 	if pid, found := h.visit(left); pid == second || found != nothing {
