@@ -8,6 +8,7 @@
 //	engine/mysql
 //	compute/process       runs an engine on this machine
 //	compute/fixed         a server that others run
+//	compute/command       a server that the operator's own commands start and stop
 //	credential            verifiers, and the keys to log in again
 //	pool                  who is inside: seats, phases, ceiling, queue
 //	pool/pooltest         a cluster for the tests of who needs one

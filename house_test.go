@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"mysqlfront":           {"mysqlfront/mysqlwire", "relay", "router", "pool", "cluster", "credential", "throttle"},
 	"compute/process":      {"acu", "cluster", "credential"},
 	"compute/fixed":        {"acu", "cluster", "credential"},
+	"compute/command":      {"acu", "cluster", "compute/fixed"},
 	"engine/postgres":      {"acu", "cluster", "credential", "compute/process"},
 	"engine/mysql":         {"acu", "cluster", "credential", "compute/process"},
 	"metrics":              {"acu", "cluster", "pool"},

@@ -182,10 +182,15 @@ func serverTLS(s *section) ServerTLS {
 }
 
 func commands(s *section) Commands {
-	var c Commands
+	c := Commands{Timeout: 45 * time.Second}
 	s.program("start", &c.Start)
 	s.program("stop", &c.Stop)
-	s.program("resize", &c.Resize)
+	s.texts("resize", &c.Resize)
+	s.texts("status", &c.Status)
+	for _, program := range [][]string{c.Start, c.Stop, c.Resize, c.Status} {
+		s.findProgram(program)
+	}
+	s.duration("command_timeout", &c.Timeout, span[time.Duration]{time.Second, time.Hour})
 	for _, key := range []string{"start", "stop"} {
 		if !s.has(key) {
 			s.wrong(key, "missing", `a program and its arguments: ["/usr/local/bin/db-`+key+`", "shop"]`)
@@ -198,6 +203,14 @@ func (s *section) program(key string, into *[]string) {
 	s.texts(key, into)
 	if s.has(key) && (len(*into) == 0 || (*into)[0] == "") {
 		s.wrong(key, "names no program", `a program and its arguments: ["/usr/local/bin/db-`+key+`", "shop"]`)
+	}
+}
+
+// findProgram has a program that is named by a relative path start at the
+// file's directory, as all paths do; one without a slash is looked for in PATH.
+func (s *section) findProgram(program []string) {
+	if len(program) > 0 && strings.Contains(program[0], "/") {
+		program[0] = s.r.resolve(program[0])
 	}
 }
 

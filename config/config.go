@@ -129,7 +129,11 @@ type ServerTLS struct {
 }
 
 // Commands are an operator's own, each a program and its arguments.
-type Commands struct{ Start, Stop, Resize []string }
+type Commands struct {
+	Start, Stop    []string
+	Resize, Status []string      // may be empty
+	Timeout        time.Duration // for each run of one
+}
 
 type Scaling struct {
 	Min, Max             acu.Capacity

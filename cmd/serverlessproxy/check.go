@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"serverlessproxy/compute/command"
 	"serverlessproxy/config"
 )
 
@@ -153,10 +155,47 @@ func checkCluster(ctx context.Context, c *config.Cluster, stateDir string) []che
 		}
 		return append(checks, checkSupported(name))
 	}
+	if commanded, ok := works.compute.(*command.Compute); ok {
+		checks = append(checks, checkPrograms(name, &c.Compute.Commands)...)
+		if running, err := commanded.Running(ctx); err != nil || !running {
+			return append(checks, checkStopped(name, err))
+		}
+	}
 	if _, err := works.source.Book(ctx, "", ""); err != nil {
 		return append(checks, check{Name: name + ": server", Detail: err.Error(), Remedy: "see that the server runs, and that the service account may read its users"})
 	}
 	return append(checks, check{Name: name + ": server", OK: true, Detail: c.Compute.Server.Address + " answers and shows its users"})
+}
+
+// checkPrograms looks for each command's program.
+func checkPrograms(name string, commands *config.Commands) []check {
+	var checks []check
+	for _, c := range []struct {
+		key     string
+		program []string
+	}{{"start", commands.Start}, {"stop", commands.Stop}, {"resize", commands.Resize}, {"status", commands.Status}} {
+		if len(c.program) == 0 {
+			continue
+		}
+		one := check{Name: name + ": " + c.key + " command", Detail: c.program[0]}
+		path, err := exec.LookPath(c.program[0])
+		if one.OK = err == nil; one.OK {
+			one.Detail = path
+		} else {
+			one.Detail, one.Remedy = err.Error(), "name a program that is there and executable (chmod +x), a relative path starting at the configuration file"
+		}
+		checks = append(checks, one)
+	}
+	return checks
+}
+
+// checkStopped is a server that does not run: who its users are, only its
+// first start shows.
+func checkStopped(name string, err error) check {
+	if err != nil {
+		return check{Name: name + ": server", Detail: err.Error(), Remedy: "let the status command exit with 0 (it runs) or 3 (it is stopped)"}
+	}
+	return check{Name: name + ": server", OK: true, Detail: "is stopped; its users are read when it runs"}
 }
 
 // checkSupported prints which versions are published as supported.

@@ -10,9 +10,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
+	"serverlessproxy/compute/command"
 	"serverlessproxy/compute/fixed"
 	"serverlessproxy/compute/process"
 	"serverlessproxy/config"
@@ -29,6 +31,7 @@ type works struct {
 	source    credential.Source
 	upstream  router.Upstream
 	own       int                                                            // connections of the proxy's own
+	stopLimit time.Duration                                                  // for a stop; 0: the cluster's own
 	settle    func(ctx context.Context, address string, size acu.Size) error // what a running engine is told of its size; nil: nothing
 	closeUser io.Closer
 }
@@ -37,15 +40,15 @@ type works struct {
 // chooses by an engine's name.
 type kind struct {
 	process         func(c *config.Cluster, place process.Place, log *slog.Logger) (*works, process.Engine)
-	fixed           func(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error)
+	reach           func(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error)
 	checkParameters func(map[string]string) error
 	own             int
 }
 
 var kinds = map[string]kind{
-	"postgres": {process: processPostgres, fixed: fixedPostgres, checkParameters: postgres.CheckParameters, own: postgres.OwnConnections},
-	"mariadb":  {process: processOf(mysql.MariaDB), fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
-	"mysql":    {process: processOf(), fixed: fixedMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
+	"postgres": {process: processPostgres, reach: reachPostgres, checkParameters: postgres.CheckParameters, own: postgres.OwnConnections},
+	"mariadb":  {process: processOf(mysql.MariaDB), reach: reachMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
+	"mysql":    {process: processOf(), reach: reachMySQL, checkParameters: mysql.CheckParameters, own: mysql.OwnConnections},
 }
 
 func processPostgres(c *config.Cluster, place process.Place, log *slog.Logger) (*works, process.Engine) {
@@ -68,13 +71,13 @@ func processOf(flavors ...*mysql.Flavor) func(*config.Cluster, process.Place, *s
 	}
 }
 
-func fixedPostgres(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error) {
+func reachPostgres(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error) {
 	secure, err := serverTLS(s)
 	source := postgres.NewSource(postgres.Dial{Network: s.Network, Address: s.Address, User: s.User, Password: secret, TLS: secure}, passwords)
 	return &works{source: source, closeUser: closer(source.Close), upstream: router.Upstream{TLS: secure}}, fixed.Config{Ping: source.Check}, err
 }
 
-func fixedMySQL(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error) {
+func reachMySQL(s *config.Server, secret credential.Secret, passwords map[string]credential.Secret, log *slog.Logger) (*works, fixed.Config, error) {
 	secure, err := serverTLS(s)
 	login := mysql.Login{User: s.User, Password: secret, TLS: secure}
 	source := mysql.NewSource(mysql.SourceConfig{Network: s.Network, Address: s.Address, Log: log, Login: func() (mysql.Login, error) { return login, nil }})
@@ -103,20 +106,42 @@ func build(c *config.Cluster, stateDir string, log *slog.Logger) (*works, error)
 		w.local = process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log})
 		w.compute, w.own = w.local, k.own
 		return w, nil
-	case "fixed":
-		return buildFixed(c, k, log)
-	default:
-		return nil, usageError{fmt.Errorf("clusters.%s.compute.driver: %s is not there yet; process or fixed", c.Name, c.Compute.Driver)}
+	case "command":
+		w, reach, err := reachServer(c, k, log)
+		if err == nil {
+			w.compute = commandOf(c, stateDir, reach)
+			w.stopLimit = c.Compute.Commands.Timeout
+		}
+		return w, err
+	default: // fixed: config knows no other
+		w, reach, err := reachServer(c, k, log)
+		if err == nil {
+			w.compute = fixed.New(reach)
+		}
+		return w, err
 	}
 }
 
-func buildFixed(c *config.Cluster, k kind, log *slog.Logger) (*works, error) {
+// commandOf is a server that the operator's commands start and stop. They are
+// the operator's own programs, and so have the proxy's environment.
+func commandOf(c *config.Cluster, stateDir string, reach fixed.Config) *command.Compute {
+	run := &c.Compute.Commands
+	return command.New(command.Config{
+		Commands: command.Commands{Start: run.Start, Stop: run.Stop, Resize: run.Resize, Status: run.Status},
+		Limit:    run.Timeout, Dir: filepath.Join(stateDir, "clusters", c.Name), Environment: os.Environ(),
+		Name: c.Name, Engine: c.Engine, Server: reach, Log: reach.Log,
+	})
+}
+
+// reachServer is what knows a server that the proxy has no files of, and how
+// it is reached. Its Compute is still missing.
+func reachServer(c *config.Cluster, k kind, log *slog.Logger) (*works, fixed.Config, error) {
 	server := &c.Compute.Server
 	var secret credential.Secret
 	if server.PasswordFile != "" {
 		text, err := config.ReadSecret(server.PasswordFile)
 		if err != nil {
-			return nil, err
+			return nil, fixed.Config{}, err
 		}
 		secret = credential.Secret(text)
 	}
@@ -124,20 +149,20 @@ func buildFixed(c *config.Cluster, k kind, log *slog.Logger) (*works, error) {
 	if server.UsersFile != "" {
 		users, err := config.ReadUsers(server.UsersFile)
 		if err != nil {
-			return nil, err
+			return nil, fixed.Config{}, err
 		}
 		for name, text := range users {
 			passwords[name] = credential.Secret(text)
 		}
 	}
-	w, others, err := k.fixed(server, secret, passwords, log)
+	w, reach, err := k.reach(server, secret, passwords, log)
 	if err != nil {
-		return nil, err
+		return nil, reach, err
 	}
-	others.Network, others.Address, others.Log = server.Network, server.Address, log.With("cluster", c.Name)
-	w.compute, w.own = fixed.New(others), k.own
+	reach.Network, reach.Address, reach.Log = server.Network, server.Address, log.With("cluster", c.Name)
+	w.own = k.own
 	w.upstream.ProxyHeader, w.upstream.Passwords = server.ProxyProtocol, passwords
-	return w, nil
+	return w, reach, nil
 }
 
 func serverTLS(s *config.Server) (*tls.Config, error) {

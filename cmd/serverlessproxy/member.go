@@ -48,7 +48,7 @@ func newMember(c *config.Cluster, stateDir string, seen *metrics.View, ids *pool
 		users: credential.NewStore(filepath.Join(dir, "credentials.json"), log.With("cluster", c.Name))}
 	m.cluster, err = cluster.New(cluster.Config{
 		Settings: settingsOf(c), Name: c.Name, Dir: dir, Compute: m.making(), Sizer: m.size, Legal: c.Table.Check,
-		Hooks: cluster.Hooks{Started: m.started, Stopping: m.stopping}, Observer: seen, Log: log,
+		Hooks: cluster.Hooks{Started: m.started, Stopping: m.stopping}, Observer: seen, Log: log, StopTimeout: stopTimeout(works),
 	})
 	if err != nil {
 		return nil, err
@@ -58,6 +58,15 @@ func newMember(c *config.Cluster, stateDir string, seen *metrics.View, ids *pool
 	seen.Add(metrics.Cluster{Name: c.Name, Engine: c.Engine, Driver: c.Compute.Driver, Protocol: c.Protocol,
 		Version: m.engineVersion, Machine: m.cluster, Occupants: m.pool, Tally: m.tally})
 	return m, nil
+}
+
+// stopTimeout is room for a stop command, and for looking whether its server
+// is gone; 0: the cluster's own limit is enough.
+func stopTimeout(w *works) time.Duration {
+	if w.stopLimit == 0 {
+		return 0
+	}
+	return 2*w.stopLimit + 10*time.Second
 }
 
 func settingsOf(c *config.Cluster) cluster.Settings {

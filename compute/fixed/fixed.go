@@ -27,6 +27,7 @@ const (
 	askLimit      = 5 * time.Second
 	shortestRetry = 100 * time.Millisecond // of Start
 	longestRetry  = 2 * time.Second
+	gone          = "it no longer answers at "
 )
 
 var errNotStarted = errors.New("the server has not been reached yet")
@@ -42,6 +43,9 @@ type Config struct {
 	// Refused tells an error of Ping that waiting does not change, such as a
 	// wrong password; nil: there is none.
 	Refused func(error) bool
+	// Ended tells an error of Ping after which the server is known to be gone,
+	// and need not be asked again; nil: there is none.
+	Ended func(error) bool
 	// Every is how often a server that is up is asked; 0: every 5 s; negative:
 	// never, so that its end is noticed by its sessions alone.
 	Every time.Duration
@@ -59,6 +63,7 @@ type Compute struct {
 type watch struct {
 	cancel context.CancelFunc
 	exited chan struct{} // closed when it is not
+	why    string        // set before exited is closed
 	joined sync.WaitGroup
 }
 
@@ -73,6 +78,9 @@ func New(config Config) *Compute {
 	config.Every = cmp.Or(config.Every, defaultEvery)
 	if config.Refused == nil {
 		config.Refused = never
+	}
+	if config.Ended == nil {
+		config.Ended = never
 	}
 	return &Compute{config: config}
 }
@@ -90,11 +98,11 @@ func (c *Compute) CannotPause() string {
 func (c *Compute) Start(ctx context.Context, _ acu.Size) (cluster.Backend, error) {
 	c.unwatch()
 	for wait := shortestRetry; ; wait = min(2*wait, longestRetry) {
-		err := c.ask(ctx)
+		err := c.Ask(ctx)
 		if err == nil {
 			break
 		}
-		if c.config.Refused(err) || !sleep(ctx, wait) {
+		if c.config.Refused(err) || c.config.Ended(err) || !Sleep(ctx, wait) {
 			return cluster.Backend{}, fmt.Errorf("reach the server at %s: %w", c.config.Address, err)
 		}
 	}
@@ -112,10 +120,19 @@ func (c *Compute) Stop(context.Context) error {
 // Resize changes nothing at the server: its size is its operator's. The
 // capacity still rules how many sessions are admitted at the endpoint.
 func (c *Compute) Resize(_ context.Context, size acu.Size) (cluster.Backend, error) {
+	backend, err := c.Reached()
+	if err != nil {
+		return backend, err
+	}
+	c.config.Log.Info("this server is run by others (driver fixed): the ceiling of sessions changes, the server does not", "capacity", size.Capacity)
+	return backend, nil
+}
+
+// Reached is the server of the present generation.
+func (c *Compute) Reached() (cluster.Backend, error) {
 	if c.watch == nil {
 		return cluster.Backend{}, errNotStarted
 	}
-	c.config.Log.Info("this server is run by others (driver fixed): the ceiling of sessions changes, the server does not", "capacity", size.Capacity)
 	return c.backend(), nil
 }
 
@@ -128,6 +145,19 @@ func (c *Compute) Exited() <-chan struct{} {
 	return c.watch.exited
 }
 
+// ExitReason is why that server counts as gone; "" while it does not.
+func (c *Compute) ExitReason() string {
+	if c.watch == nil {
+		return ""
+	}
+	select {
+	case <-c.watch.exited:
+		return c.watch.why
+	default:
+		return ""
+	}
+}
+
 func (c *Compute) backend() cluster.Backend {
 	return cluster.Backend{Network: c.config.Network, Address: c.config.Address, Generation: c.generation}
 }
@@ -136,7 +166,7 @@ func (c *Compute) begin() *watch {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watch{cancel: cancel, exited: make(chan struct{})}
 	if c.config.Every > 0 {
-		w.joined.Go(func() { c.follow(ctx, w.exited) })
+		w.joined.Go(func() { c.follow(ctx, w) })
 	}
 	return w
 }
@@ -153,16 +183,18 @@ func (c *Compute) unwatch() {
 // follow asks the server until it is gone. One that can be reached but says no
 // (too many connections, a changed password) is there for its sessions: that
 // is for the log, once until it says yes again.
-func (c *Compute) follow(ctx context.Context, exited chan<- struct{}) {
+func (c *Compute) follow(ctx context.Context, w *watch) {
 	failures, told := 0, false
-	for sleep(ctx, c.config.Every) {
-		err := c.ask(ctx)
+	for Sleep(ctx, c.config.Every) {
+		err := c.Ask(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
 			failures, told = 0, false
-		case c.listens(ctx):
+		case c.config.Ended(err):
+			failures = failuresToEnd
+		case c.Listens(ctx):
 			failures = 0
 			if !told {
 				c.config.Log.Warn("the server is there but does not answer the proxy", "address", c.config.Address, "error", err)
@@ -173,20 +205,22 @@ func (c *Compute) follow(ctx context.Context, exited chan<- struct{}) {
 		}
 		if failures == failuresToEnd {
 			c.config.Log.Warn("the server is gone", "address", c.config.Address, "error", err)
-			close(exited)
+			w.why = gone + c.config.Address + ": " + err.Error()
+			close(w.exited)
 			return
 		}
 	}
 }
 
-func (c *Compute) ask(ctx context.Context) error {
+// Ask asks the server once.
+func (c *Compute) Ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	return c.config.Ping(ctx)
 }
 
-// listens tells whether anybody takes connections there.
-func (c *Compute) listens(ctx context.Context) bool {
+// Listens tells whether anybody takes connections there.
+func (c *Compute) Listens(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, c.config.Network, c.config.Address)
@@ -197,7 +231,8 @@ func (c *Compute) listens(ctx context.Context) bool {
 	return true
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits that long; false: ctx ended first.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
