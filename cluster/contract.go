@@ -56,6 +56,12 @@ type Watcher interface {
 	Exited() <-chan struct{}
 }
 
+// Mourner is an optional ability of a Watcher: how the engine whose Exited is
+// closed ended, in words.
+type Mourner interface {
+	ExitReason() string
+}
+
 // Unpausable is an optional ability of a Compute: why it can never be paused
 // (compute/fixed: others run that server).
 type Unpausable interface {

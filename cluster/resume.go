@@ -129,7 +129,7 @@ func (c *Cluster) fail(err error) {
 // when it is paused. One that keeps ending waits until somebody needs it.
 func (c *Cluster) bury(ctx context.Context) {
 	now := time.Now()
-	generation := c.Status().Backend.Generation
+	generation, how := c.Status().Backend.Generation, c.exitReason()
 	c.ended(now)
 	if now.Sub(c.since) >= steadyAfter {
 		c.starts = attempts{}
@@ -138,11 +138,11 @@ func (c *Cluster) bury(ctx context.Context) {
 	c.starts.fail(now, delay)
 	c.sleep(func(s *Status) {
 		s.State = Failed
-		s.LastError = engineEnded.message
+		s.LastError = engineEnded.message + how
 	})
 	c.occupants.Lost(generation)
-	c.log.Error("the engine ended unexpectedly", "after", now.Sub(c.since).Round(time.Millisecond))
-	c.tell(engineEnded, fmt.Sprintf("it had been available for %v", now.Sub(c.since).Round(time.Second)))
+	c.log.Error("the engine ended unexpectedly", "after", now.Sub(c.since).Round(time.Millisecond), "how", how)
+	c.tell(engineEnded, fmt.Sprintf("it had been available for %v.%s", now.Sub(c.since).Round(time.Second), how))
 
 	if delay == 0 {
 		c.resume(ctx, OnCrash)
@@ -153,6 +153,16 @@ func (c *Cluster) bury(ctx context.Context) {
 		c.sleep(asPaused)
 	}
 	c.write()
+}
+
+// exitReason is how the engine ended, as a sentence after another; "" where
+// compute cannot tell.
+func (c *Cluster) exitReason() string {
+	mourner, ok := c.compute.(Mourner)
+	if !ok || mourner.ExitReason() == "" {
+		return ""
+	}
+	return " How it ended: " + mourner.ExitReason()
 }
 
 // halt stops the engine.

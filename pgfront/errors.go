@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgproto3/v2"
@@ -244,12 +245,25 @@ func startingUp(why string) *told {
 
 func overCeiling(t *pool.TooMany) *told {
 	e := &told{code: "53300", message: "sorry, too many clients already", refusal: pool.RefusedCeiling}
-	if t.Reserved {
-		e.detail = "The remaining connection slots are reserved for superusers and admin roles."
-	}
 	if t.Waited > 0 {
 		e.message += fmt.Sprintf(" (waited %v)", t.Waited.Round(time.Second))
 		e.refusal = pool.RefusedQueueTimeout
+	}
+	return e
+}
+
+// reservedFor says it as this version of the server does where only the
+// reserved slots are left; other errors are as they were.
+func reservedFor(err error, version string) error {
+	var tooMany *pool.TooMany
+	if !errors.As(err, &tooMany) || !tooMany.Reserved || tooMany.Waited > 0 {
+		return err
+	}
+	e := overCeiling(tooMany)
+	e.detail = e.message
+	e.message = "remaining connection slots are reserved for roles with the SUPERUSER attribute"
+	if major, _, _ := strings.Cut(version, "."); len(major) == 2 && major < "16" {
+		e.message = "remaining connection slots are reserved for non-replication superuser connections"
 	}
 	return e
 }

@@ -130,7 +130,7 @@ func (s *session) settleIn(ctx context.Context) error {
 func (s *session) join(ctx context.Context) (*pool.Seat, error) {
 	ctx, stop := s.waiting(ctx)
 	defer stop()
-	return s.target.Pool.Join(ctx, pool.Claim{
+	seat, err := s.target.Pool.Join(ctx, pool.Claim{
 		Session: s,
 		Info: pool.Info{
 			User: s.user, Database: s.database, ClientAddress: s.address.String(),
@@ -139,6 +139,7 @@ func (s *session) join(ctx context.Context) (*pool.Seat, error) {
 		Privileged: s.privileged,
 		Tally:      s.traffic.tally,
 	})
+	return seat, reservedFor(err, s.asleep["server_version"])
 }
 
 // waiting is a context for a wait: it ends when the client goes, or the

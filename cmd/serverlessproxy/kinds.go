@@ -103,7 +103,7 @@ func build(c *config.Cluster, stateDir string, log *slog.Logger) (*works, error)
 			return nil, err
 		}
 		w, engine := k.process(c, place, log)
-		w.local = process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log})
+		w.local = process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log, Environment: engineEnvironment()})
 		w.compute, w.own = w.local, k.own
 		return w, nil
 	case "command":
@@ -120,6 +120,15 @@ func build(c *config.Cluster, stateDir string, log *slog.Logger) (*works, error)
 		}
 		return w, err
 	}
+}
+
+// engineEnvironment is what of the proxy's own environment its engines get:
+// the time zone, which a server takes for its own.
+func engineEnvironment() []string {
+	if zone, set := os.LookupEnv("TZ"); set {
+		return []string{"TZ=" + zone}
+	}
+	return nil
 }
 
 // commandOf is a server that the operator's commands start and stop. They are

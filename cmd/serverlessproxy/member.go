@@ -231,10 +231,8 @@ func (m *member) run(ctx context.Context) {
 }
 
 // stop drains the sessions and stops the engine.
-func (m *member) stop(ctx context.Context, drain time.Duration) {
-	draining, cancel := context.WithTimeout(ctx, drain)
+func (m *member) stop(ctx, draining context.Context) {
 	m.pool.DrainAll(draining)
-	cancel()
 	if err := m.cluster.Stop(ctx); err != nil {
 		m.log.Error("the engine did not stop cleanly", "error", err)
 	}

@@ -89,9 +89,26 @@ func serve(ctx context.Context, cfg *config.Config, q *quick) error {
 	log.Info("stopping: what runs may finish", "limit", cfg.Limits.DrainTimeout)
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	s.stop(stopping)
+	draining, hurry := context.WithTimeout(stopping, cfg.Limits.DrainTimeout)
+	defer hurry()
+	go hurryAtSignal(draining, hurry, log)
+	s.stop(stopping, draining)
 	log.Info("stopped")
 	return nil
+}
+
+// hurryAtSignal ends the drain at the next Ctrl-C or SIGTERM: the engines are
+// still stopped cleanly. It ends with the drain.
+func hurryAtSignal(draining context.Context, hurry func(), log *slog.Logger) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	select {
+	case <-again:
+		log.Warn("stopping at once: sessions are cut, the engines still stop cleanly")
+		hurry()
+	case <-draining.Done():
+	}
 }
 
 // untilStopped reloads at each SIGHUP, until ctx ends.

@@ -211,10 +211,11 @@ func (s *server) start(ctx context.Context) {
 }
 
 // stop closes the doors, lets what runs finish, and stops the engines.
-func (s *server) stop(ctx context.Context) {
+// What runs may finish until draining ends; the engines' stop has all of ctx.
+func (s *server) stop(ctx, draining context.Context) {
 	s.admin.ready.Store(false)
 	s.closePorts()
-	together(s.members, func(m *member) { m.stop(ctx, s.config.Limits.DrainTimeout) })
+	together(s.members, func(m *member) { m.stop(ctx, draining) })
 	for _, f := range s.fronts {
 		f.Close()
 	}
