@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 ARGS    ?=
 
 ENGINES := postgresql postgresql-client mariadb-server mariadb-client
-TESTING := $(ENGINES) sysbench prometheus python3-psycopg2 gcc libc6-dev
+TESTING := $(ENGINES) sysbench prometheus python3-psycopg2 python3-pymysql gcc libc6-dev
 SUITES  := $(ENGINES) postgresql-server-dev-15 dpkg-dev gcc libc6-dev bzip2
 BENCH   := $(ENGINES) sysbench pgbouncer haproxy
 FUZZTIME ?= 10s

@@ -69,8 +69,13 @@ func (p *proxy) spoken(t *testing.T, args ...string) spoken {
 	t.Helper()
 	u := p.url(postgres)
 	secret, _ := u.User.Password()
+	return speak(t, []string{"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=app", "PGPASSWORD=" + secret, "PGDATABASE=app", "PGSSLMODE=disable"}, args...)
+}
+
+func speak(t *testing.T, env []string, args ...string) spoken {
+	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER=app", "PGPASSWORD="+secret, "PGDATABASE=app", "PGSSLMODE=disable")
+	cmd.Env = append(os.Environ(), env...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +122,10 @@ func openPsycopg(t *testing.T, p *proxy) speaker {
 	return psycopgDriver{p.spoken(t, "/usr/bin/python3", "-c", psycopg)}
 }
 
-func (d psycopgDriver) run(script string) (string, error) {
+func (d psycopgDriver) run(script string) (string, error) { return d.exchange(script) }
+
+// exchange sends a script and reads the answer.
+func (d spoken) exchange(script string) (string, error) {
 	line, err := json.Marshal(script)
 	if err != nil {
 		return "", err

@@ -2,11 +2,7 @@ package e2e
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"io"
-	"net"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -61,77 +57,53 @@ var mariadbItems = []struct{ name, set, read string }{
 	{"no role", "SET ROLE NONE", "SELECT CURRENT_ROLE() IS NULL"},
 }
 
-// shellSession is the mariadb client, kept open, asked line by line.
-type shellSession struct {
-	in  io.WriteCloser
-	out io.Reader
-}
-
-func (p *proxy) keptShell(t *testing.T) *shellSession {
-	t.Helper()
-	host, port, _ := net.SplitHostPort(p.url(mariadb).Host)
-	secret, _ := p.url(mariadb).User.Password()
-	cmd := exec.Command("mariadb", "--no-defaults", "-N", "-n", "-f", "-h", host, "-P", port, "-u", "app", "app")
-	cmd.Env = append(cmd.Environ(), "MYSQL_PWD="+secret)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	return &shellSession{in, out}
-}
-
-func (s *shellSession) tell(t *testing.T, text string) {
-	t.Helper()
-	if _, err := io.WriteString(s.in, text+";\n"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// ask returns what the shell prints until the mark that follows the query.
-func (s *shellSession) ask(t *testing.T, query string) string {
-	t.Helper()
-	const mark = "-mark-\n"
-	s.tell(t, query)
-	s.tell(t, "SELECT '-mark-'")
-	var got strings.Builder
-	b := make([]byte, 1)
-	for !strings.HasSuffix(got.String(), mark) {
-		if _, err := s.out.Read(b); err != nil {
-			t.Fatalf("%s: %v after %q", query, err, got.String())
-		}
-		got.Write(b)
-	}
-	return strings.TrimSpace(strings.TrimSuffix(got.String(), mark))
-}
-
-// TestMariaDBSessionsOutliveAPause: each item in a session of its own, by two
-// clients; all connected while the cluster is paused.
+// TestMariaDBSessionsOutliveAPause: each item in a session of its own, by three
+// drivers; all sessions of a driver connected while the cluster is paused.
 func TestMariaDBSessionsOutliveAPause(t *testing.T) {
 	p := quickstart(t, "--engine", "mariadb")
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	conns := make([]*sql.Conn, len(mariadbItems))
-	shells := make([]*shellSession, len(mariadbItems))
-	for i, item := range mariadbItems {
-		conns[i] = p.connect(mariadb)
-		do(t, conns[i], item.set)
-		if i%4 == 0 {
-			shells[i] = p.keptShell(t)
-			shells[i].ask(t, item.set)
+	for _, driver := range mariadbDrivers {
+		t.Run(driver.name, func(t *testing.T) {
+			sessions := make([]speaker, len(mariadbItems))
+			for i, item := range mariadbItems {
+				sessions[i] = driver.open(t, p)
+				if _, err := sessions[i].run(item.set); err != nil {
+					t.Fatalf("%s: %v", item.name, err)
+				}
+			}
+			p.pauseMariaDB(t)
+			for i, item := range mariadbItems {
+				again, err := sessions[i].run(item.read)
+				if err != nil {
+					t.Errorf("%s: %v", item.name, err)
+					continue
+				}
+				if want := p.directly(t, driver.open, item.set, item.read); again != want {
+					t.Errorf("%s: %q, not %q", item.name, again, want)
+				}
+			}
+		})
+	}
+}
+
+// directly is what a session reads that was not parked in between.
+func (p *proxy) directly(t *testing.T, open func(*testing.T, *proxy) speaker, set, read string) string {
+	t.Helper()
+	value := ""
+	t.Run("directly", func(t *testing.T) {
+		s := open(t, p)
+		if _, err := s.run(set); err != nil {
+			t.Fatal(err)
 		}
-	}
-	statement, err := conns[0].PrepareContext(ctx, "SELECT ? + 1")
-	if err != nil {
-		t.Fatal(err)
-	}
+		var err error
+		if value, err = s.run(read); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return value
+}
+
+func (p *proxy) pauseMariaDB(t *testing.T) {
+	t.Helper()
 	if out, code := p.command("pause", "my"); code != 0 {
 		t.Fatalf("pause: exit code %d\n%s", code, out)
 	}
@@ -141,22 +113,38 @@ func TestMariaDBSessionsOutliveAPause(t *testing.T) {
 		}
 		return nil
 	})
-	for i, item := range mariadbItems {
-		again := one(t, conns[i], item.read)
-		direct := p.open(mariadb)
-		do(t, direct, item.set)
-		if want := one(t, direct, item.read); again != want {
-			t.Errorf("%s: %q, not %q", item.name, again, want)
-		}
-		direct.Close()
-		if shells[i] != nil {
-			if got := shells[i].ask(t, item.read); got != again {
-				t.Errorf("%s in the shell: %q, not %q", item.name, got, again)
-			}
-		}
+}
+
+// TestMariaDBStatementsOutliveAPause: one that was prepared goes on.
+func TestMariaDBStatementsOutliveAPause(t *testing.T) {
+	p := quickstart(t, "--engine", "mariadb")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	statement, err := p.connect(mariadb).PrepareContext(ctx, "SELECT ? + 1")
+	if err != nil {
+		t.Fatal(err)
 	}
+	p.pauseMariaDB(t)
 	var n int
 	if err := statement.QueryRowContext(ctx, 41).Scan(&n); err != nil || n != 42 {
 		t.Errorf("prepared statement: %d, %v", n, err)
 	}
+}
+
+// TestMariaDBLockInARoutine: nobody's text names the lock, and it is not lost.
+func TestMariaDBLockInARoutine(t *testing.T) {
+	p := quickstart(t, "--engine", "mariadb")
+	conn := p.connect(mariadb)
+	do(t, conn, "CREATE FUNCTION locks() RETURNS INT RETURN GET_LOCK('l', 0)", "DO locks()")
+	if out, code := p.command("pause", "my", "--timeout", "3s"); code != 1 {
+		t.Errorf("pause with a lock: exit code %d\n%s", code, out)
+	}
+	if out, _ := p.command("sessions", "my"); !strings.Contains(out, "user_lock") {
+		t.Errorf("the pin is not shown:\n%s", out)
+	}
+	if got := one(t, conn, "SELECT IS_USED_LOCK('l') = CONNECTION_ID()"); got != "1" {
+		t.Errorf("the lock is held: %q", got)
+	}
+	do(t, conn, "DO RELEASE_LOCK('l')")
+	p.pauseMariaDB(t)
 }

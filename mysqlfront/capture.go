@@ -13,24 +13,26 @@ import (
 
 // What a session has on its backend is read by two statements of which the
 // first must be the first: a second one reads what the first has left behind.
-// Values come as bytes of their own, whatever the session's character sets;
+// Values come as bytes of their own, whatever the session's character sets
+// (one's connection character set may be utf16, in which literals and HEX() are);
 // what limits statements does not bind ours.
 const (
 	readGlow = "SELECT CAST(ROW_COUNT() AS BINARY), CAST(FOUND_ROWS() AS BINARY), CAST(@@warning_count AS BINARY), CAST(@@error_count AS BINARY), " +
 		"CAST(LAST_INSERT_ID() AS BINARY), CAST(@@insert_id AS BINARY), CAST(@@rand_seed1 AS BINARY), CAST(@@rand_seed2 AS BINARY), " +
 		"CAST(@@timestamp AS BINARY), CAST(@@in_transaction AS BINARY), CAST(DATABASE() AS BINARY), CAST(CURRENT_ROLE() AS BINARY), " +
-		"CAST(@@max_statement_time AS BINARY), CAST(@@sql_select_limit AS BINARY), CAST(IF(@@sql_big_selects, 'ON', 'OFF') AS BINARY) LIMIT 1"
-	unlimited = "SET STATEMENT max_statement_time = 0, sql_big_selects = 1, sql_select_limit = 18446744073709551615 FOR "
+		"CAST(@@max_statement_time AS BINARY), CAST(@@sql_select_limit AS BINARY), CAST(IF(@@sql_big_selects, _latin1'ON', _latin1'OFF') AS BINARY), " +
+		"CAST(@@max_session_mem_used AS BINARY) LIMIT 1"
+	unlimited = "SET STATEMENT max_statement_time = 0, max_session_mem_used = 9223372036854775807, sql_big_selects = 1, sql_select_limit = 18446744073709551615 FOR "
 	readAll   = unlimited +
-		"SELECT CAST('v' AS BINARY), CAST(LOWER(variable_name) AS BINARY), CAST(session_value AS BINARY), CAST(variable_type AS BINARY), CAST(NULL AS BINARY) " +
+		"SELECT _binary'v', CAST(LOWER(variable_name) AS BINARY), CAST(session_value AS BINARY), CAST(variable_type AS BINARY), CAST(NULL AS BINARY) " +
 		"FROM information_schema.system_variables WHERE variable_scope LIKE 'SESSION%' AND read_only = 'NO' " +
-		"UNION ALL SELECT CAST('u' AS BINARY), CAST(variable_name AS BINARY), CAST(IF(variable_type = 'VARCHAR', variable_value IS NULL, variable_value) AS BINARY), " +
+		"UNION ALL SELECT _binary'u', CAST(variable_name AS BINARY), CAST(IF(variable_type = 'VARCHAR', variable_value IS NULL, variable_value) AS BINARY), " +
 		"CAST(variable_type AS BINARY), CAST(character_set_name AS BINARY) FROM information_schema.user_variables " +
-		"UNION ALL SELECT CAST('s' AS BINARY), CAST(LOWER(variable_name) AS BINARY), CAST(variable_value AS BINARY), NULL, NULL " +
+		"UNION ALL SELECT _binary's', CAST(LOWER(variable_name) AS BINARY), CAST(variable_value AS BINARY), NULL, NULL " +
 		"FROM information_schema.session_status WHERE variable_name IN ('Com_create_temporary_table', 'Com_create_sequence', 'Com_lock_tables', 'Com_ha_open', " +
 		"'Com_prepare_sql', 'Com_flush', 'Com_backup', 'Com_backup_lock', 'Bytes_received') " +
-		"UNION ALL SELECT CAST('t' AS BINARY), NULL, CAST(@@timestamp AS BINARY), NULL, NULL"
-	readLocks = " UNION ALL SELECT CAST('l' AS BINARY), CAST(lock_type AS BINARY), NULL, NULL, NULL " +
+		"UNION ALL SELECT _binary't', NULL, CAST(@@timestamp AS BINARY), NULL, NULL"
+	readLocks = " UNION ALL SELECT _binary'l', CAST(lock_type AS BINARY), NULL, NULL, NULL " +
 		"FROM information_schema.metadata_lock_info WHERE thread_id = CONNECTION_ID()"
 	isUnlocked = unlimited + "SELECT 1 FROM seq_1_to_1"
 	isUserLock = unlimited + "SELECT CAST(%s AS BINARY)"
@@ -102,6 +104,9 @@ func (r *reading) rest(row [][]byte, rows [][][]byte) error {
 		name, value := string(v[1]), string(v[2])
 		switch v[0][0] {
 		case 'v':
+			if name == "gtid_seq_no" && value != "0" {
+				return errUnreadable // for the next statement alone
+			}
 			if !uncarried[name] {
 				null := v[2] == nil || name == "character_set_results" && value == ""
 				r.changed[name] = setting{value: value, null: null, kind: string(v[3])}
@@ -140,13 +145,13 @@ func (s *session) takeMore(ctx context.Context, b *backend, r *reading) error {
 	var texts []string
 	var names []string
 	for name, v := range r.variables {
+		if !ascii(name) {
+			return errUnreadable
+		}
 		if v.kind == "VARCHAR" {
-			if !ascii(name) {
-				return errUnreadable
-			}
 			names = append(names, name)
 			at := "@" + quoteName(name)
-			texts = append(texts, "CAST(HEX("+at+") AS BINARY), CAST(COLLATION("+at+") AS BINARY)")
+			texts = append(texts, "CAST(CONVERT(HEX("+at+") USING latin1) AS BINARY), CAST(COLLATION("+at+") AS BINARY)")
 		}
 	}
 	var questions []string

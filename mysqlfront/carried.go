@@ -55,11 +55,12 @@ var uncarried = map[string]bool{
 	"last_insert_id": true, "identity": true, "rand_seed1": true, "rand_seed2": true, "gtid_seq_no": true, "in_transaction": true,
 	"error_count": true, "warning_count": true, "last_gtid": true, "proxy_user": true, "external_user": true,
 	"max_user_connections": true,
+	"max_relay_log_size":   true, "sql_slave_skip_counter": true, // of default_master_connection, not of the session
 }
 
 // limiting are settings that our own statements are exempt from, and which are
 // therefore read apart.
-var limiting = []string{"max_statement_time", "sql_select_limit", "sql_big_selects"}
+var limiting = []string{"max_statement_time", "sql_select_limit", "sql_big_selects", "max_session_mem_used"}
 
 // differing are the settings of s that other has not.
 func (s settings) differing(other settings) settings {
@@ -189,7 +190,7 @@ func assignments(variables map[string]userVariable) []string {
 			text.Reset()
 		}
 		if text.Len() == 0 {
-			text.WriteString("SET " + one)
+			text.WriteString(unlimited + "SET " + one)
 		} else {
 			text.WriteString(", " + one)
 		}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +61,15 @@ func (h *house) one(login, options string) (*sql.Conn, func(string) string) {
 	}
 }
 
+// manyVariables are assignments of n more.
+func manyVariables(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, ", @v%d = 't%d'", i, i)
+	}
+	return text.String()
+}
+
 // carriedItems are set up, and must read the same on the next backend.
 var carriedItems = map[string]struct{ set, read string }{
 	"number":             {"SET sort_buffer_size = 65536", "SELECT @@sort_buffer_size"},
@@ -97,6 +108,46 @@ var carriedItems = map[string]struct{ set, read string }{
 	"null":               {"SET @a = NULL", "SELECT @a"},
 	"null number":        {"SET @a = CAST(NULL AS SIGNED)", "SELECT COLLATION(@a)"},
 	"null text":          {"SET @a = CONVERT(NULL USING latin1) COLLATE latin1_bin", "SELECT COLLATION(@a)"},
+	"oracle mode":        {"SET @a = '', @b = x'', sql_mode = 'ORACLE,EMPTY_STRING_IS_NULL,SIMULTANEOUS_ASSIGNMENT', collation_server = utf8mb4_bin", "SELECT CONCAT(HEX(@a), '/', HEX(@b), @@sql_mode)"},
+	"odd modes":          {"SET sql_mode = 'PAD_CHAR_TO_FULL_LENGTH,IGNORE_SPACE,HIGH_NOT_PRECEDENCE,TIME_ROUND_FRACTIONAL,NO_UNSIGNED_SUBTRACTION,REAL_AS_FLOAT', @a = 'x'", "SELECT CONCAT(@a, @@sql_mode)"},
+	"tracking":           {"SET session_track_schema = OFF, session_track_system_variables = '', session_track_state_change = ON", "SELECT CONCAT(@@session_track_schema, '/', @@session_track_system_variables, @@session_track_state_change)"},
+	"track all":          {"SET session_track_system_variables = '*', session_track_transaction_info = 'CHARACTERISTICS'", "SELECT CONCAT(@@session_track_system_variables, @@session_track_transaction_info)"},
+	"little memory":      {"SET @a = 'x', max_session_mem_used = 1000000", "SELECT @@max_session_mem_used"},
+	"small things":       {"SET sql_safe_updates = 1, sql_auto_is_null = 1, sql_warnings = 1, sql_notes = 0, sql_buffer_result = 1, sql_quote_show_create = 0, max_error_count = 0, max_sort_length = 8", "SELECT CONCAT(@@sql_safe_updates, @@sql_auto_is_null, @@sql_warnings, @@sql_notes, @@sql_buffer_result, @@sql_quote_show_create, @@max_error_count, @@max_sort_length)"},
+	"as of":              {"SET system_versioning_asof = '2020-01-01 00:00:00'", "SELECT @@system_versioning_asof"},
+	"trace":              {"SET optimizer_trace = 'enabled=on', optimizer_trace_max_mem_size = 4096", "SELECT CONCAT(@@optimizer_trace, @@optimizer_trace_max_mem_size)"},
+	"profiling":          {"SET profiling = 1, profiling_history_size = 3", "SELECT CONCAT(@@profiling, @@profiling_history_size)"},
+	"master connection":  {"SET default_master_connection = 'x'", "SELECT @@default_master_connection"},
+	"regex":              {"SET default_regex_flags = 'DOTALL,EXTENDED'", "SELECT @@default_regex_flags"},
+	"old mode":           {"SET old_mode = ''", "SELECT CONCAT('[', @@old_mode, ']')"},
+	"database's charset": {"SET character_set_database = koi8r", "SELECT CONCAT(@@character_set_database, @@collation_database)"},
+	"file names":         {"SET character_set_filesystem = latin1", "SELECT @@character_set_filesystem"},
+	"temporary engine":   {"SET default_tmp_storage_engine = MyISAM", "SELECT @@default_tmp_storage_engine"},
+	"set statement":      {"SET STATEMENT max_statement_time = 5, sql_mode = 'ANSI' FOR SELECT 1", "SELECT CONCAT(@@max_statement_time, @@sql_mode)"},
+	"sjis":               {"SET NAMES sjis", "SELECT CONCAT(@@character_set_client, @@collation_connection)"},
+	"swe7":               {"SET NAMES swe7", "SELECT @@character_set_connection"},
+	"connection utf16":   {"SET @a = 'x', character_set_connection = utf16, @b = 'y', @c = 5.5, max_join_size = 9", "SELECT HEX(CONCAT('a', @a, @b, @c, @@collation_connection, @@sql_big_selects))"},
+	"charset by SET":     {"SET CHARACTER SET latin2", "SELECT CONCAT(@@character_set_client, @@character_set_connection, @@character_set_results)"},
+	"double sum":         {"SET @a = 0.1e0 + 0.2e0", "SELECT @a = 0.1e0 + 0.2e0"},
+	"large double":       {"SET @a = 1.7976931348623157e308", "SELECT @a = 1.7976931348623157e308"},
+	"small double":       {"SET @a = 5e-324", "SELECT @a = 5e-324"},
+	"long decimal":       {"SET @a = 123456789012345678901234567.12345678901234567890123456789012345678", "SELECT @a"},
+	"negative decimal":   {"SET @a = -0.00", "SELECT @a"},
+	"true":               {"SET @a = TRUE", "SELECT @a"},
+	"date":               {"SET @a = DATE'2024-02-29', @b = TIME'838:59:59.5', @c = TIMESTAMP'2024-02-29 01:02:03.000001'", "SELECT CONCAT_WS(' ', @a, @b, @c)"},
+	"utf16 text":         {"SET @a = _utf16 x'00e9d83dde00'", "SELECT CONCAT(HEX(@a), COLLATION(@a))"},
+	"utf32 text":         {"SET @a = _utf32 x'0001f600'", "SELECT CONCAT(HEX(@a), COLLATION(@a))"},
+	"sjis text":          {"SET @a = _sjis x'955c'", "SELECT CONCAT(HEX(@a), COLLATION(@a))"},
+	"wrong text":         {"SET @a = CONVERT(x'ff' USING latin1)", "SELECT CONCAT(HEX(@a), COLLATION(@a))"},
+	"bits":               {"SET @a = b'1010', @b = POINT(1, 2)", "SELECT CONCAT(HEX(@a), '/', ST_AsText(@b))"},
+	"null decimal":       {"SET @a = CAST(NULL AS DECIMAL(5,2)), @b = CAST(NULL AS DOUBLE), @c = CAST(NULL AS UNSIGNED)", "SELECT CONCAT_WS(',', COERCIBILITY(@a), @a IS NULL, @b IS NULL, @c IS NULL)"},
+	"null binary":        {"SET @a = CAST(NULL AS BINARY)", "SELECT CONCAT(COLLATION(@a), @a IS NULL)"},
+	"7 MiB":              {"SET @a = REPEAT('x', 7 << 20)", "SELECT LENGTH(@a)"},
+	"many variables":     {"SET @a = 1" + strings.Repeat(", @x = 'y'", 3) + manyVariables(700), "SELECT CONCAT(@v0, @v345, @v699)"},
+	"keyword name":       {"SET @`select` = 'v', @`a.b` = 'w', @`x'y\"z\\` = 'q'", "SELECT CONCAT(@`select`, @`a.b`, @`x'y\"z\\`)"},
+	"last of all":        {"SELECT LAST_INSERT_ID(18446744073709551615)", "SELECT LAST_INSERT_ID()"},
+	"row count":          {"DO 1", "SELECT ROW_COUNT()"},
+	"completion":         {"SET completion_type = 2", "SELECT @@completion_type"},
 	"odd name":           {"SET @`a ``b` = 5", "SELECT @`a ``b`"},
 	"select into":        {"SELECT 5, 'x' INTO @a, @b", "SELECT CONCAT(@a, @b)"},
 	"long text":          {"SET @a = REPEAT('x', 2000000)", "SELECT LENGTH(@a)"},
@@ -160,6 +211,18 @@ var pinningItems = map[string]struct{ set, reason string }{
 	"xa":                     {"XA START 'x'", "transaction"},
 	"prepared in text":       {"PREPARE s FROM 'SELECT 1'", "prepared_text"},
 	"in a block":             {"BEGIN NOT ATOMIC CREATE TEMPORARY TABLE tt (a INT); END", "temporary_object"},
+	"in a function":          {"SELECT tempf()", "temporary_object"},
+	"temporary like":         {"CREATE TEMPORARY TABLE tt LIKE t", "temporary_object"},
+	"temporary select":       {"CREATE OR REPLACE TEMPORARY TABLE tt SELECT 1 a", "temporary_object"},
+	"temporary sequence":     {"CREATE TEMPORARY SEQUENCE ss", "temporary_object"},
+	"temporary by execute":   {"EXECUTE IMMEDIATE 'CREATE TEMPORARY TABLE tt (a INT)'", "temporary_object"},
+	"prepared in a block":    {"BEGIN NOT ATOMIC PREPARE s FROM 'SELECT 1'; END", "prepared_text"},
+	"savepoint":              {"SET autocommit = 0; SELECT COUNT(*) FROM t", "transaction"},
+	"snapshot":               {"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", "transaction"},
+	"xa prepared":            {"XA START 'x'; XA END 'x'", "transaction"},
+	"name not ASCII":         {"SET @`\xc3\xa9` = 1", "unreadable"},
+	"value of 33 MiB":        {"SET @a = REPEAT('x', 33 << 20)", "unreadable"},
+	"lock by function":       {"SELECT 1 + (SELECT GET_LOCK(CONCAT('a', 'b'), 1))", "user_lock"},
 	"transaction to be read": {"SELECT 1; SET TRANSACTION READ ONLY", "transaction"},
 }
 
@@ -167,6 +230,9 @@ var pinningItems = map[string]struct{ set, reason string }{
 // all that it has, and says why.
 func TestPinned(t *testing.T) {
 	h := build(t, nil)
+	if _, err := needEngine(t).root.Exec("CREATE OR REPLACE FUNCTION app.tempf() RETURNS INT BEGIN CREATE OR REPLACE TEMPORARY TABLE tt (a INT); RETURN 1; END"); err != nil {
+		t.Fatal(err)
+	}
 	for name, item := range pinningItems {
 		t.Run(name, func(t *testing.T) {
 			db := h.open("app:pw", "app", "multiStatements=true")
