@@ -76,6 +76,8 @@ var contract = []carried{
 	{"DEALLOCATE", "prepare q as select 1", "select count(*) from pg_prepared_statements", "1"},
 	{"UNLISTEN", "listen a; listen b; unlisten a; unlisten b", "select count(*) from pg_listening_channels()", "0"},
 	{"UNLISTEN *", "listen a; listen b; unlisten *", "select count(*) from pg_listening_channels()", "0"},
+	{"LISTEN", `listen a; listen "B"; listen c; unlisten c`, "select string_agg(c, ' ' order by c) from pg_listening_channels() c", "B a"},
+	{"DISCARD ALL", "listen a; discard all", "select count(*) from pg_listening_channels()", "0"},
 	{"LISTEN and rolled back", "begin; listen a; rollback", "select count(*) from pg_listening_channels()", "0"},
 	{"current schema", "set search_path = other", "select current_schema()", "other"},
 	{"unqualified name", "set search_path = other", "select note from here", "in other"},
@@ -158,7 +160,6 @@ func TestPinnedPostgres(t *testing.T) {
 	for reason, setup := range map[string]string{
 		"transaction": "begin", "temporary_object": "create temp table t (n int)", "advisory_lock": "select pg_advisory_lock(1)",
 		"cursor": "begin; declare c cursor with hold for select 1; commit", "prepared_text": "prepare a as select 1; select 2",
-		"unreadable": "listen a",
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		conn, err := pgx.Connect(ctx, p.dsn(postgres))
@@ -173,5 +174,39 @@ func TestPinnedPostgres(t *testing.T) {
 		}
 		conn.Close(ctx)
 		cancel()
+	}
+}
+
+// TestNotifiedWhileParked: a listener that is parked hears what others notify,
+// beginning with the statement that woke the cluster.
+func TestNotifiedWhileParked(t *testing.T) {
+	p := quickstart(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	listener, err := pgx.Connect(ctx, p.dsn(postgres))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close(context.Background())
+	if _, err := listener.Exec(ctx, "listen news"); err != nil {
+		t.Fatal(err)
+	}
+	notifier, err := sql.Open("postgres", p.dsn(postgres))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer notifier.Close()
+	do(t, notifier, "select 1")
+	for _, word := range []string{"one", "two", "three"} {
+		p.pauseParked(t, 2)
+		do(t, notifier, "notify news, '"+word+"'", "notify news, 'more'")
+		for _, want := range []string{word, "more"} {
+			if n, err := listener.WaitForNotification(ctx); err != nil || n.Payload != want {
+				t.Fatalf("%+v, want %s: %v", n, want, err)
+			}
+		}
+		if c := p.cluster(postgres); c.Sessions.Parked != 1 {
+			t.Errorf("the listener is not parked: %+v", c.Sessions)
+		}
 	}
 }

@@ -42,8 +42,24 @@ func (s *session) capture() error {
 		s.seat.CountPark(pool.Recoverable)
 		return &pool.Pinned{Reasons: []string{pgwire.InRequest.String()}}
 	}
+	if len(read.channels) > 0 {
+		if err := s.leaveEars(read.channels); err != nil {
+			return s.keepsEars(err)
+		}
+	}
 	s.keep(&read.state)
 	return nil
+}
+
+// keepsEars is a session that listens and for which nobody else can.
+func (s *session) keepsEars(err error) error {
+	s.seat.CountPark(pool.Recoverable)
+	if errors.Is(err, errBackendBroken) {
+		return err
+	}
+	s.log.Debug("cannot listen for a session", "error", err)
+	s.pin("unreadable")
+	return &pool.Pinned{Reasons: []string{"unreadable"}}
 }
 
 // pin shows why the session was not parked, until it does something.
@@ -114,7 +130,7 @@ func (s *session) askState(d *dialogue, left *int) (*reading, error) {
 		return nil, &told{code: failed.code, message: "reading the session's state: " + failed.text}
 	}
 	r := interpret(replies[1].rows)
-	r.unknownNames, r.hidden, r.unlistenable = more, tracker.NamedHidden(), true
+	r.unknownNames, r.hidden = more, tracker.NamedHidden()
 	if replies[0].failed == nil {
 		body, known := tracker.Unnamed()
 		r.unknownUnnamed = !known || body == nil

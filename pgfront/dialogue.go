@@ -21,6 +21,7 @@ type dialogue struct {
 	conn     net.Conn
 	reader   *pgwire.Reader
 	reported map[string]string
+	mark     *mark  // where another backend takes over, or this one does; nil: nobody does
 	aside    []byte // what the client is to hear of it: notifications, ParameterStatus
 }
 
@@ -93,17 +94,30 @@ func (d *dialogue) read() (r reply, err error) {
 			}
 		case pgwire.ParameterDescription, pgwire.RowDescription, pgwire.NoData:
 			r.shape = pgwire.AppendMessage(r.shape, kind, body)
-		case pgwire.NotificationResponse:
-			d.aside = pgwire.AppendMessage(d.aside, kind, body)
-		case pgwire.ParameterStatus:
-			d.aside = pgwire.AppendMessage(d.aside, kind, body)
-			var status pgproto3.ParameterStatus
-			if err := status.Decode(body); err != nil {
-				return r, fmt.Errorf("%w: %w", errBadUpstream, err)
+		default:
+			if err := d.note(kind, body); err != nil {
+				return r, err
 			}
-			d.reported[status.Name] = status.Value
 		}
 	}
+}
+
+// note notes what a backend says unasked.
+func (d *dialogue) note(kind byte, body []byte) error {
+	switch kind {
+	case pgwire.NotificationResponse:
+		if d.keepsNotification(body) {
+			d.aside = pgwire.AppendMessage(d.aside, kind, body)
+		}
+	case pgwire.ParameterStatus:
+		d.aside = pgwire.AppendMessage(d.aside, kind, body)
+		var status pgproto3.ParameterStatus
+		if err := status.Decode(body); err != nil {
+			return fmt.Errorf("%w: %w", errBadUpstream, err)
+		}
+		d.reported[status.Name] = status.Value
+	}
+	return nil
 }
 
 func (r *reply) row(body []byte) error {

@@ -161,6 +161,9 @@ func (s *session) finish() {
 		s.dismiss()
 	}
 	s.giveUp()
+	if s.ears != nil {
+		s.ears.dismiss(s)
+	}
 	s.mu.Lock()
 	s.over = true
 	s.mu.Unlock()

@@ -77,7 +77,8 @@ type Front struct {
 	group  sync.WaitGroup // every connection that is served, and every session
 
 	watching   sync.Once
-	background sync.WaitGroup // watchIdle
+	background sync.WaitGroup // watchIdle, and who reads for a hub
+	hubs       hubs
 
 	mu       sync.Mutex // protects what follows
 	closed   bool
@@ -168,5 +169,6 @@ func (f *Front) Close() {
 		s.Close(pool.Draining)
 	}
 	f.group.Wait()
+	f.closeHubs()
 	f.background.Wait()
 }

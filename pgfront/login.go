@@ -126,6 +126,9 @@ func causeOf(ctx context.Context, err error) error {
 // begins a login to a backend: from here on, who wants the session parked
 // waits for it.
 func (s *session) begins(at cluster.Backend) {
+	for _, h := range s.front.hubsOf(s.target.Pool) {
+		h.stir()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.backed, s.at, s.lost = true, at, false

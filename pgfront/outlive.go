@@ -82,6 +82,9 @@ func (s *session) outlives() bool {
 	if !s.carried || t.did.Load() != nothing || t.tracker.Busy() || !t.tracker.Safe() || s.replication != none {
 		return false
 	}
+	if s.kept != nil && len(s.kept.channels) > 0 {
+		return false // nobody knows what it missed
+	}
 	s.mu.Lock()
 	ending := s.ending
 	s.mu.Unlock()

@@ -153,7 +153,6 @@ func TestPins(t *testing.T) {
 		{"create function pg_temp.f() returns int language sql as 'select 1'", "temporary_object", "drop function pg_temp.f()"},
 		{"select pg_advisory_lock(7)", "advisory_lock", "select pg_advisory_unlock(7)"},
 		{"begin; declare c cursor with hold for select 1; commit", "cursor", "close c"},
-		{"listen ch", "unreadable", "unlisten ch"},
 		{"prepare a as select 1; select 2", "prepared_text", "deallocate a"},
 	} {
 		conn := h.connect("default_query_exec_mode=simple_protocol")

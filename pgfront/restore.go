@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"serverlessproxy/pgfront/pgwire"
 	"serverlessproxy/pool"
@@ -47,6 +46,9 @@ func (s *session) rebuild(ctx context.Context, o *opened) error {
 		}
 	}
 	if err := s.putSubstitutes(d, substitutes); err != nil {
+		return err
+	}
+	if err := s.takeEars(ctx, d); err != nil {
 		return err
 	}
 	o.rest = append(withoutStatus(d.aside), append(o.rest, d.reader.Rest()...)...)
@@ -151,7 +153,7 @@ func (k *state) plan() []step {
 		plan = append(plan, step{what: "prepared statements", batch: withSync(execute(parseMessage(nil, "", ages, nil), "")), ages: true})
 	}
 	for _, channel := range k.channels {
-		batch := parseMessage(nil, "", `listen "`+strings.ReplaceAll(channel, `"`, `""`)+`"`, nil)
+		batch := parseMessage(nil, "", "listen "+identifier(channel), nil)
 		plan = append(plan, step{what: "LISTEN", batch: withSync(execute(batch, ""))})
 	}
 	if k.unnamed != nil {
@@ -202,7 +204,7 @@ func notRestored(what, code, why string) *told {
 // catchUp tells the client what is different now that there is a new backend.
 func (s *session) catchUp(o *opened) error {
 	s.traffic.tracker.Remap(o.key.PID, s.shown.PID)
-	var b []byte
+	b := s.takeInbox()
 	for _, name := range slices.Sorted(maps.Keys(o.parameters)) {
 		if value := o.parameters[name]; s.reported[name] != value {
 			b = pgwire.AppendParameterStatus(b, name, value)

@@ -48,6 +48,8 @@ type session struct {
 	origin          origin // of the backend
 	carried         bool   // and nothing else is to be kept, as long as traffic.did is nothing
 
+	ears *hub // while it listens for the parked session; nil: none does
+
 	shown pgwire.Key // what the client cancels by; set once, before it is told
 
 	cancelling sync.Mutex // held while a cancel is on its way, and to give a backend up
@@ -67,6 +69,7 @@ type session struct {
 	reading   bool       // its state is to be read, without parking it
 	parks     []chan error
 	over      bool
+	inbox     []byte // what the hub heard for a parked client
 }
 
 // session makes a session of a visitor that has proved who it is.
@@ -195,6 +198,12 @@ func (s *session) lend() {
 		s.wake(s.front.ctx)
 		return
 	}
+	if s.backend == nil {
+		if err := s.passOnInbox(); err != nil {
+			s.turnAway(err)
+			return
+		}
+	}
 	ends := relay.Ends{Client: s.client}
 	if s.backend != nil {
 		ends.Backend, ends.FromClient, ends.FromBackend = s.backend, s.pending, s.traffic.early
@@ -208,6 +217,8 @@ func (s *session) lend() {
 	s.loan = s.front.Relay.Lend(ends, &s.traffic, s.returned)
 	if s.endNow || s.lost {
 		s.loan.Sever()
+	} else if s.backend == nil && len(s.inbox) > 0 {
+		s.loan.Recall()
 	} else if s.ending != nil || len(s.parks) > 0 {
 		s.traffic.resting.Store(false)
 		s.loan.Recall()

@@ -41,7 +41,6 @@ type reading struct {
 	broken                       bool // a statement that no longer can be described
 	unknownUnnamed, unknownNames bool // the tracker cannot tell
 	hidden                       bool // settings may have been set that only superusers see
-	unlistenable                 bool // channels cannot be listened to by somebody else meanwhile
 }
 
 // decide tells what would be lost, in the words of pool.Pinned; nothing: the
@@ -59,7 +58,6 @@ func (r *reading) decide() (pins []string) {
 	pin(r.broken || r.unknownUnnamed || r.unknownNames, "unreadable")
 	pin(len(r.privileged) > 0 && !r.superuser, "unreadable")
 	pin(r.hidden && r.superuser, "unreadable")
-	pin(r.unlistenable && len(r.channels) > 0, "unreadable")
 	return pins
 }
 

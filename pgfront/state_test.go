@@ -25,7 +25,7 @@ func TestDecide(t *testing.T) {
 		{"a superuser's setting, by one", reading{privileged: []string{"log_statement"}, superuser: true}, ""},
 		{"hidden", reading{hidden: true, superuser: true}, "unreadable"},
 		{"hidden from one who may not", reading{hidden: true}, ""},
-		{"listening", reading{state: state{channels: []string{"c"}}, unlistenable: true}, "unreadable"},
+		{"listening", reading{state: state{channels: []string{"c"}}}, ""},
 		{"several", reading{cursor: true, advisory: true}, "cursor,advisory_lock"},
 	} {
 		if got := strings.Join(c.of.decide(), ","); got != c.want {

@@ -66,6 +66,7 @@ func (p *Pool) Park(ctx context.Context) error {
 	parking.Wait()
 	holdouts = slices.DeleteFunc(holdouts, func(h *cluster.Holdout) bool { return h == nil })
 	if len(holdouts) == 0 {
+		p.everybodyParked(ctx)
 		return nil
 	}
 	failure := &cluster.Holdouts{}
@@ -112,6 +113,23 @@ func (p *Pool) BeforeOpening(f func(context.Context, cluster.Backend) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waking = append(p.waking, f)
+}
+
+// AfterParking has f called whenever everybody is parked, before the engine is
+// stopped: what was on its way to sessions is waited for there.
+func (p *Pool) AfterParking(f func(context.Context)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.parked = append(p.parked, f)
+}
+
+func (p *Pool) everybodyParked(ctx context.Context) {
+	p.mu.Lock()
+	parked := slices.Clone(p.parked)
+	p.mu.Unlock()
+	for _, f := range parked {
+		f(ctx)
+	}
 }
 
 // Waking is called when a new backend answers, before anybody else may use it.

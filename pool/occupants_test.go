@@ -33,12 +33,17 @@ func TestParkAsksWhoHasABackend(t *testing.T) {
 		without := r.join()
 		parked := r.settle()
 		parked.seat.Set(Parked)
+		after := 0
+		r.AfterParking(func(context.Context) { after = r.Backends() + 1 })
 		began := time.Now()
 		if err := r.Park(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took != 4*time.Second || most.Load() != parkAtOnce {
 			t.Errorf("took %v, %d at once", took, most.Load())
+		}
+		if after != 1 {
+			t.Error("it was not told when nobody had a backend any more")
 		}
 		if without.parked != 0 || parked.parked != 0 {
 			t.Error("sessions without a backend were asked")
@@ -72,6 +77,7 @@ func TestHoldoutsAreNamed(t *testing.T) {
 
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
+		r.AfterParking(func(context.Context) { t.Error("not everybody is parked") })
 		var holdouts *cluster.Holdouts
 		if err := r.Park(ctx); !errors.As(err, &holdouts) {
 			t.Fatalf("Park = %v", err)

@@ -57,6 +57,7 @@ type Pool struct {
 	spares   list.List           // of *spare, the oldest first
 	sparesOf map[string][]*spare // the same, by key
 	waking   []func(context.Context, cluster.Backend) error
+	parked   []func(context.Context)
 
 	inUse  atomic.Int64 // seats with a backend
 	atOnce atomic.Bool  // Limits.ReleaseAtOnce, for those who ask often
