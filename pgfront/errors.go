@@ -252,18 +252,17 @@ func overCeiling(t *pool.TooMany) *told {
 	return e
 }
 
-// reservedFor says it as this version of the server does where only the
-// reserved slots are left; other errors are as they were.
+// reservedFor adds, where only the reserved slots are left, whom they are
+// reserved for, in the words of this version of the server.
 func reservedFor(err error, version string) error {
 	var tooMany *pool.TooMany
-	if !errors.As(err, &tooMany) || !tooMany.Reserved || tooMany.Waited > 0 {
+	if !errors.As(err, &tooMany) || !tooMany.Reserved {
 		return err
 	}
 	e := overCeiling(tooMany)
-	e.detail = e.message
-	e.message = "remaining connection slots are reserved for roles with the SUPERUSER attribute"
+	e.detail = "remaining connection slots are reserved for roles with the SUPERUSER attribute"
 	if major, _, _ := strings.Cut(version, "."); len(major) == 2 && major < "16" {
-		e.message = "remaining connection slots are reserved for non-replication superuser connections"
+		e.detail = "remaining connection slots are reserved for non-replication superuser connections"
 	}
 	return e
 }

@@ -345,7 +345,7 @@ func TestCeiling(t *testing.T) {
 	first := h.connect("")
 	h.connect("")
 	e, err := login(t, h.address.Port, "app", "secret", "app", "")
-	if e == nil || e.Code != "53300" || !strings.HasPrefix(e.Message, "remaining connection slots are reserved for ") || e.Detail != "sorry, too many clients already" || e.Severity != "FATAL" {
+	if e == nil || e.Code != "53300" || e.Message != "sorry, too many clients already" || !strings.HasPrefix(e.Detail, "remaining connection slots are reserved for ") || e.Severity != "FATAL" {
 		t.Errorf("%v", err)
 	}
 	boss := h.connect("user=boss")

@@ -15,21 +15,21 @@ func TestReservedAsTheServerSaysIt(t *testing.T) {
 		full  = "sorry, too many clients already"
 	)
 	for name, c := range map[string]struct {
-		err     error
-		version string
-		want    string
+		err                      error
+		version, message, detail string
 	}{
-		"13":          {&pool.TooMany{Reserved: true}, "13.23", old},
-		"15":          {&pool.TooMany{Reserved: true}, "15.18 (Debian 15.18-0+deb12u1)", old},
-		"16":          {&pool.TooMany{Reserved: true}, "16.14", newer},
-		"a beta":      {&pool.TooMany{Reserved: true}, "18beta1", newer},
-		"not known":   {&pool.TooMany{Reserved: true}, "", newer},
-		"none is":     {&pool.TooMany{}, "15.18", full},
-		"queued":      {&pool.TooMany{Reserved: true, Waited: 2 * time.Second}, "15.18", full + " (waited 2s)"},
-		"other error": {errors.New("x"), "15.18", startingUp("x").message},
+		"13":          {&pool.TooMany{Reserved: true}, "13.23", full, old},
+		"15":          {&pool.TooMany{Reserved: true}, "15.18 (Debian 15.18-0+deb12u1)", full, old},
+		"16":          {&pool.TooMany{Reserved: true}, "16.14", full, newer},
+		"a beta":      {&pool.TooMany{Reserved: true}, "18beta1", full, newer},
+		"not known":   {&pool.TooMany{Reserved: true}, "", full, newer},
+		"none is":     {&pool.TooMany{}, "15.18", full, ""},
+		"queued":      {&pool.TooMany{Reserved: true, Waited: 2 * time.Second}, "15.18", full + " (waited 2s)", old},
+		"other error": {errors.New("x"), "15.18", startingUp("x").message, "x"},
 	} {
-		if got := tell(reservedFor(c.err, c.version)); got.message != c.want {
-			t.Errorf("%s: %q, want %q", name, got.message, c.want)
+		got := tell(reservedFor(c.err, c.version))
+		if got.message != c.message || got.detail != c.detail {
+			t.Errorf("%s: %q, %q", name, got.message, got.detail)
 		}
 	}
 	if reservedFor(nil, "15") != nil {
