@@ -53,6 +53,10 @@ bench: build
 	@scripts/need $(BENCH)
 	$(GO) run ./e2e/bench $(ARGS)
 
+soak: build
+	@scripts/need $(TESTING)
+	SOAK=$${SOAK:-30m} $(GO) test ./e2e/ -run '^TestSoak$$' -count=1 -v -timeout 24h
+
 fuzz:
 	@set -e; for target in $(FUZZ); do \
 		echo "fuzz $$target for $(FUZZTIME)"; \
