@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"time"
 
+	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
 	"serverlessproxy/pool"
 )
@@ -26,6 +27,10 @@ type Machine interface {
 	// Pause stops the engine once every session has given up its backend.
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context, trigger cluster.Trigger) error
+	// Scale changes the capacity.
+	Scale(ctx context.Context, request cluster.Request) error
+	// Plan says what a change to a capacity would do.
+	Plan(ctx context.Context, to acu.Capacity) (cluster.Plan, error)
 	// Events are the latest, oldest first.
 	Events() []cluster.Event
 	// Follow yields the latest events and then each new one until ctx ends.

@@ -40,6 +40,7 @@ func known(err error) *Error {
 		holdouts   *cluster.Holdouts
 		unpausable *cluster.UnpausableError
 		resume     *cluster.ResumeError
+		capacity   *cluster.CapacityError
 	)
 	switch {
 	case errors.As(err, &own):
@@ -54,6 +55,8 @@ func known(err error) *Error {
 		return fail(http.StatusConflict, "unpausable", "%v", err)
 	case errors.As(err, &resume):
 		return fail(http.StatusServiceUnavailable, "resume_failed", "%v", err)
+	case errors.As(err, &capacity):
+		return fail(http.StatusBadRequest, "invalid", "%v", err)
 	case errors.Is(err, pool.ErrNoSession):
 		return fail(http.StatusNotFound, "not_found", "%v", err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -66,13 +69,20 @@ func known(err error) *Error {
 
 func pinned(h *cluster.Holdouts) *Error {
 	e := &Error{Status: http.StatusConflict, Code: "pinned"}
-	names := make([]string, 0, len(h.Sessions))
 	for _, s := range h.Sessions {
 		e.Held = append(e.Held, Holdout{ID: s.Session, PinnedBy: s.Reasons})
-		names = append(names, fmt.Sprintf("%s (%s)", s.Session, strings.Join(s.Reasons, ", ")))
 	}
-	e.Message = fmt.Sprintf("not paused: %v: %s; wait for them, or end them with `serverlessproxy kill SESSION`", h, strings.Join(names, ", "))
+	e.Message = fmt.Sprintf("not paused: %v: %s; wait for them, or end them with `serverlessproxy kill SESSION`", h, e.who())
 	return e
+}
+
+// who names those whom the error is about.
+func (e *Error) who() string {
+	names := make([]string, 0, len(e.Held))
+	for _, s := range e.Held {
+		names = append(names, fmt.Sprintf("%s (%s)", s.ID, strings.Join(s.PinnedBy, ", ")))
+	}
+	return strings.Join(names, ", ")
 }
 
 // answer sends a value as JSON.

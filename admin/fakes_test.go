@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
 	"serverlessproxy/pool"
 )
@@ -50,6 +51,19 @@ func (m *machine) steer(ctx context.Context, to cluster.State) error {
 		m.status.State = to
 	}
 	return m.fails
+}
+
+func (m *machine) Scale(ctx context.Context, request cluster.Request) error {
+	if err := m.steer(ctx, cluster.Available); err != nil {
+		return err
+	}
+	m.status.Capacity = request.Capacity
+	return nil
+}
+
+func (m *machine) Plan(_ context.Context, to acu.Capacity) (cluster.Plan, error) {
+	live := []cluster.SettingChange{{Setting: "work_mem", From: "4MB", To: "8MB"}}
+	return cluster.Plan{From: m.status.Capacity, To: to, Mode: cluster.InPlace, Steps: cluster.Steps{Live: live}}, m.fails
 }
 
 func (m *machine) Events() []cluster.Event { return m.events }

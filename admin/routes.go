@@ -39,7 +39,7 @@ func (a *API) paths() map[string]methods {
 		"/v1/clusters/{name}/resume":    {"POST": {trusted, a.resume}},
 		"/v1/clusters/{name}/sessions":  {"GET": {open, a.sessions}},
 		"/v1/clusters/{name}/events":    {"GET": {open, a.events}},
-		"/v1/clusters/{name}/capacity":  {"POST": {trusted, a.laterOf}},
+		"/v1/clusters/{name}/capacity":  {"POST": {trusted, a.capacity}},
 		"/v1/clusters/{name}/convert":   {"POST": {trusted, a.laterOf}},
 		"/v1/clusters/{name}/key":       {"POST": {trusted, a.laterOf}},
 		"/v1/clusters/{name}/snapshots": {"POST": {trusted, a.laterOf}},

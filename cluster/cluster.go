@@ -15,6 +15,7 @@ import (
 // Settings are what a reload may change.
 type Settings struct {
 	Min, Max      acu.Capacity
+	Changes       ChangeRules
 	AutoPause     bool
 	PauseAfter    time.Duration // without activity
 	ResumeTimeout time.Duration // of one attempt
@@ -43,6 +44,7 @@ type Cluster struct {
 	compute     Compute
 	watcher     Watcher // nil where compute has no such ability
 	adopter     Adopter // likewise
+	planner     Planner // likewise
 	cannotPause string  // why, where compute cannot
 	sizer       func(acu.Capacity) acu.Size
 	checkSize   func(acu.Capacity) error // nil: any will do
@@ -108,6 +110,7 @@ func New(config Config) (*Cluster, error) {
 	c.log = c.log.With("cluster", c.name)
 	c.watcher, _ = c.compute.(Watcher)
 	c.adopter, _ = c.compute.(Adopter)
+	c.planner, _ = c.compute.(Planner)
 	if u, ok := c.compute.(Unpausable); ok {
 		c.cannotPause = u.CannotPause()
 	}
@@ -196,4 +199,5 @@ type nobody struct{}
 
 func (nobody) Resumed(string, Trigger, time.Duration, error) {}
 func (nobody) Paused(string, string, time.Duration)          {}
+func (nobody) Scaled(string, Change)                         {}
 func (nobody) Happened(Event)                                {}

@@ -87,6 +87,8 @@ type Occupants interface {
 	// ctx. On an error (*Holdouts) sessions keep what they have, and the
 	// doors are open again: nobody noticed.
 	Park(ctx context.Context) error
+	// Evict ends sessions that a forced change of capacity cannot wait for.
+	Evict(sessions []string)
 	// Waking is called when a new backend answers, before anybody else may
 	// use it.
 	Waking(ctx context.Context, b Backend) error
@@ -145,6 +147,7 @@ type Event struct {
 type Observer interface {
 	Resumed(cluster string, trigger Trigger, took time.Duration, err error)
 	Paused(cluster string, result string, took time.Duration) // paused, cancelled, failed
+	Scaled(cluster string, change Change)
 	Happened(e Event)
 }
 

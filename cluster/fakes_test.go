@@ -34,6 +34,7 @@ type engine struct {
 	starts     int
 	stops      int
 	sizes      []acu.Size
+	tooLarge   acu.Capacity // the size at which it does not start
 }
 
 // enter also says how long the call takes.
@@ -65,6 +66,9 @@ func (e *engine) Start(ctx context.Context, size acu.Size) (Backend, error) {
 	defer e.mu.Unlock()
 	e.starts++
 	e.sizes = append(e.sizes, size)
+	if size.Capacity == e.tooLarge && e.tooLarge != 0 {
+		return Backend{}, errors.New("out of memory")
+	}
 	if e.failing != nil {
 		return Backend{}, e.failing
 	}
@@ -143,6 +147,26 @@ func pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// elastic is an engine that takes another size while it runs.
+type elastic struct {
+	*engine
+	needsRestart bool
+	fails        error
+}
+
+func (e *elastic) Resize(context.Context, acu.Size) (Backend, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return Backend{"unix", fmt.Sprintf("/run/%d", e.generation), e.generation}, e.fails
+}
+
+func (e *elastic) Plan(from, to acu.Size) Steps {
+	change := func(name string) []SettingChange {
+		return []SettingChange{{name, fmt.Sprint(from.Memory), fmt.Sprint(to.Memory)}}
+	}
+	return Steps{Live: change("work_mem"), AtStart: change("shared_buffers"), Restart: e.needsRestart}
+}
+
 // tied is an engine that others run.
 type tied struct{ *engine }
 
@@ -157,6 +181,7 @@ type crowd struct {
 	parkErr  error
 	parks    int
 	lost     []uint64
+	evicted  []string
 	settled  []acu.Capacity
 	woken    []Backend
 	wakeErr  error
@@ -186,6 +211,14 @@ func (o *crowd) Park(ctx context.Context) error {
 		return &Holdouts{[]Holdout{{"s-1", []string{"active"}}}}
 	}
 	return err
+}
+
+// Evict has those go who hold out.
+func (o *crowd) Evict(sessions []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.evicted = append(o.evicted, sessions...)
+	o.parkErr = nil
 }
 
 func (o *crowd) Waking(_ context.Context, b Backend) error {
@@ -227,6 +260,8 @@ func (w *witness) Resumed(_ string, t Trigger, took time.Duration, err error) {
 }
 
 func (w *witness) Paused(_ string, result string, _ time.Duration) { w.note("paused %s", result) }
+
+func (w *witness) Scaled(_ string, change Change) { w.note("scaled %s %s", change.Mode, change.Result) }
 
 func (w *witness) Happened(e Event) {
 	w.mu.Lock()

@@ -53,7 +53,11 @@ func (c *Cluster) adopt(ctx context.Context) {
 // nothing is left running.
 func (c *Cluster) launch(ctx context.Context) (Backend, error) {
 	c.lobby.attempt()
-	c.publish(func(s *Status) { s.State = Resuming })
+	c.publish(func(s *Status) {
+		if s.State != Scaling { // that one goes on until the engine runs again
+			s.State = Resuming
+		}
+	})
 	ctx, cancel := context.WithTimeout(ctx, c.settings.ResumeTimeout)
 	defer cancel()
 

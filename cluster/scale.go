@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,20 +10,29 @@ import (
 	"serverlessproxy/acu"
 )
 
+// TimeoutAction is what becomes of a change that finds no scaling point in
+// time. The words are the configuration's.
+type TimeoutAction string
+
+const (
+	RollbackChange TimeoutAction = "RollbackCapacityChange"   // it is given up, and nothing is lost
+	ForceChange    TimeoutAction = "ForceApplyCapacityChange" // who holds it up is ended
+)
+
+// ChangeRules are how the capacity is changed.
+type ChangeRules struct {
+	Timeout time.Duration // how long a change looks for a scaling point; 0: 300 s
+	Action  TimeoutAction // "": it is given up then
+	Restart bool          // always by a restart, never in place
+}
+
 // Request asks for another capacity.
 type Request struct {
 	Capacity acu.Capacity
-	Timeout  time.Duration // how long it may look for a scaling point; 0: 300 s
+	Timeout  time.Duration // 0: as the cluster's settings say
+	Action   TimeoutAction // "": likewise
 	Reason   string        // for the event; "": an operator asked
 }
-
-const (
-	defaultScaleTimeout = 300 * time.Second
-	scalingWindow       = 50 * time.Millisecond // first look for a scaling point; it doubles
-	longestWindow       = time.Second           // …up to here: new transactions wait no longer
-	firstScaleDelay     = time.Second           // between two looks; it doubles too
-	longestScaleDelay   = 10 * time.Second
-)
 
 // CapacityError is why a capacity cannot be asked for.
 type CapacityError struct{ Reason string }
@@ -33,21 +43,26 @@ func (e *CapacityError) Error() string { return "the capacity cannot be changed:
 var ErrScalingEnded = errors.New("the engine ended while its capacity was being changed")
 
 // Scale changes the capacity and waits for it. A cluster that does not run is
-// resumed at the new one. The engine is restarted at a scaling point; without
-// one in time the change is given up, with *Holdouts, and nothing is lost.
+// resumed at the new one. Where the running engine cannot take the new size it
+// is restarted at a scaling point; without one in time the request's action
+// decides: the change is given up, with *Holdouts, and nothing is lost, or who
+// holds it up is ended.
 func (c *Cluster) Scale(ctx context.Context, request Request) error {
-	if request.Timeout == 0 {
-		request.Timeout = defaultScaleTimeout
-	}
-	if request.Reason == "" {
-		request.Reason = askedByOperator
-	}
 	return c.order(ctx, func(run context.Context) error {
 		waiting, cancel := context.WithCancel(run)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
-		return c.scale(run, waiting, request)
+		return c.scale(run, waiting, c.complete(request))
 	})
+}
+
+// complete fills in what a request leaves to the settings.
+func (c *Cluster) complete(r Request) Request {
+	rules := c.settings.Changes
+	r.Timeout = cmp.Or(r.Timeout, rules.Timeout, defaultScaleTimeout)
+	r.Action = cmp.Or(r.Action, rules.Action, RollbackChange)
+	r.Reason = cmp.Or(r.Reason, askedByOperator)
+	return r
 }
 
 // scale gives up looking for a scaling point when waiting ends.
@@ -56,24 +71,39 @@ func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
 		return err
 	}
 	from, to := c.Status().ResumeCapacity, request.Capacity
-	if !c.running {
-		c.intend(to)
-		c.resume(ctx, OnScale)
-		return c.whyUnavailable()
-	}
-	if from == to {
+	if from == to && c.running {
 		return nil
 	}
-	c.tell(scaling, fmt.Sprintf("from %d to %d ACU: %s", from, to, request.Reason))
-	c.publish(func(s *Status) { s.State, s.TargetCapacity, s.PausesAt = Scaling, to, time.Time{} })
-	if err := c.change(ctx, waiting, request); err != nil {
+	if from != to {
+		c.tell(scaling, fmt.Sprintf("from %d to %d ACU: %s", from, to, request.Reason))
+	}
+	done := c.modeOf(from, to)
+	began := time.Now()
+	forced, err := c.carryOut(ctx, waiting, request)
+	done.Result = resultOf(forced, err)
+	if from == to { // it was only to be resumed
+		return err
+	}
+	done.Took = time.Since(began)
+	c.observer.Scaled(c.name, done)
+	if err != nil {
 		c.tell(notScaled, why(err))
 		c.write()
 		return err
 	}
-	c.tell(scaled, fmt.Sprintf("from %d to %d ACU", from, to))
+	c.told(done, forced)
 	c.write()
 	return nil
+}
+
+// told is the event of a change that came about.
+func (c *Cluster) told(done Change, forced *Holdouts) {
+	sizes := fmt.Sprintf("from %d to %d ACU", done.From, done.To)
+	if forced != nil {
+		c.tell(scaledByForce, sizes+"; "+why(forced))
+		return
+	}
+	c.tell(scaled, sizes)
 }
 
 func (c *Cluster) checkCapacity(to acu.Capacity) error {
@@ -88,78 +118,95 @@ func (c *Cluster) checkCapacity(to acu.Capacity) error {
 	return nil
 }
 
-// change is by a restart where the engine is ours to stop; a server that
-// others run is told its size, and the ceiling follows.
-func (c *Cluster) change(ctx, waiting context.Context, request Request) error {
-	if c.cannotPause == "" {
-		return c.restart(ctx, waiting, request)
+// carryOut does what a request asks. It returns who was ended for it.
+func (c *Cluster) carryOut(ctx, waiting context.Context, request Request) (forced *Holdouts, err error) {
+	to := request.Capacity
+	if !c.running {
+		c.intend(to)
+		c.resume(ctx, OnScale)
+		return nil, c.whyUnavailable()
 	}
-	backend, err := c.compute.Resize(ctx, c.size(request.Capacity))
+	c.publish(func(s *Status) { s.State, s.TargetCapacity, s.PausesAt = Scaling, to, time.Time{} })
+	return c.change(ctx, waiting, request)
+}
+
+// change is in place where the running engine takes the new size, and by a
+// restart otherwise.
+func (c *Cluster) change(ctx, waiting context.Context, request Request) (forced *Holdouts, err error) {
+	if c.inPlace(c.Status().ResumeCapacity, request.Capacity) {
+		return nil, c.resize(ctx, request.Capacity)
+	}
+	return c.restart(ctx, waiting, request)
+}
+
+// resize changes the size of the engine that runs. One that takes the new size
+// in part only is told the old one again.
+func (c *Cluster) resize(ctx context.Context, to acu.Capacity) error {
+	resizing, cancel := context.WithTimeout(ctx, c.settings.ResumeTimeout)
+	defer cancel()
+	backend, err := c.compute.Resize(resizing, c.size(to))
 	if err != nil {
+		from := c.Status().ResumeCapacity
+		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.settings.ResumeTimeout)
+		defer cancel()
+		if _, failed := c.compute.Resize(back, c.size(from)); failed != nil {
+			c.log.Warn("the engine may have settings of another size until its next start", "capacity", from, "error", failed)
+		}
 		c.stay(c.Status().Backend)
 		return fmt.Errorf("resize the engine: %w", err)
 	}
-	c.meter = c.meter.run(time.Now(), request.Capacity)
-	c.intend(request.Capacity)
+	c.meter = c.meter.run(time.Now(), to)
+	c.intend(to)
 	c.open(backend)
 	return nil
 }
 
 // restart stops the engine at a scaling point and starts it at another size.
 // A session that waits meanwhile is served by the new one.
-func (c *Cluster) restart(ctx, waiting context.Context, request Request) error {
+func (c *Cluster) restart(ctx, waiting context.Context, request Request) (forced *Holdouts, err error) {
 	backend := c.Status().Backend
-	if err := c.scalingPoint(waiting, request.Timeout); err != nil {
+	forced, err = c.scalingPoint(waiting, request)
+	if err != nil {
 		c.stay(backend)
-		return err
+		return forced, err
 	}
 	if err := c.beforeStop(context.WithoutCancel(ctx), backend); err != nil {
 		c.stay(backend)
-		return err
+		return forced, err
 	}
 	if err := c.halt(context.WithoutCancel(ctx)); err != nil {
 		c.publish(func(s *Status) { s.TargetCapacity = s.ResumeCapacity })
 		c.adopt(ctx)
-		return err
+		return forced, err
 	}
-	c.intend(request.Capacity)
+	return forced, c.startAt(ctx, request.Capacity)
+}
+
+// startAt starts the engine at another size, or at the old one if it does not
+// run at that: a size that is too large for the machine must not end a cluster.
+func (c *Cluster) startAt(ctx context.Context, to acu.Capacity) error {
+	from := c.Status().ResumeCapacity
+	c.intend(to)
 	launched, err := c.launch(ctx)
-	if err != nil {
-		if ctx.Err() == nil { // else shutdown says so
-			c.fail(err)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("the engine did not start at %d ACU: %w", to, err)
+		c.log.Error("the engine is started at its old size again", "capacity", from, "error", err)
+		c.intend(from)
+		var failed error
+		if launched, failed = c.launch(ctx); failed != nil {
+			err = errors.Join(err, fmt.Errorf("nor at %d ACU: %w", from, failed))
+			if ctx.Err() == nil { // else shutdown says so
+				c.fail(err)
+			}
+			return err
 		}
+	}
+	if launched == (Backend{}) {
 		return err
 	}
 	c.active = time.Now()
 	c.open(launched)
-	return nil
-}
-
-// scalingPoint has every session give up its backend. It looks in short
-// windows, with the doors open between them, so that a long transaction of one
-// session starves nobody else.
-func (c *Cluster) scalingPoint(ctx context.Context, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	backend := c.Status().Backend
-	for tried, window := 0, scalingWindow; ; tried, window = tried+1, min(2*window, longestWindow) {
-		c.publish(func(s *Status) { s.Backend = Backend{} })
-		looking, stop := context.WithTimeout(ctx, window)
-		err := c.occupants.Park(looking)
-		stop()
-		if err == nil {
-			return nil
-		}
-		c.occupants.Resettle(c.Status().ResumeCapacity)
-		c.publish(func(s *Status) { s.Backend = backend })
-		select {
-		case <-time.After(backoff(firstScaleDelay, longestScaleDelay, tried+1)):
-		case <-c.exited:
-			return ErrScalingEnded
-		case <-ctx.Done():
-			return err
-		}
-	}
+	return err
 }
 
 // intend has the next start be at a capacity.

@@ -16,6 +16,8 @@ type counts struct {
 	pauses     *prometheus.CounterVec
 	pauseTime  *prometheus.HistogramVec
 	holdTime   *prometheus.HistogramVec
+	changes    *prometheus.CounterVec
+	changeTime *prometheus.HistogramVec
 	events     *prometheus.CounterVec
 }
 
@@ -36,12 +38,14 @@ func newCounts() counts {
 		pauses:     counter("pauses_total", "Attempts to pause the cluster, by how they ended.", "result"),
 		pauseTime:  histogram("pause_duration_seconds", "Time from the decision to pause until the engine was gone, or the pause was given up.", "result"),
 		holdTime:   histogram("hold_duration_seconds", "Time that a client was kept waiting, by what it waited for.", "reason"),
+		changes:    counter("capacity_changes_total", "Changes of capacity, by how they were made and how they ended.", "direction", "mode", "result"),
+		changeTime: histogram("capacity_change_duration_seconds", "Time from the beginning of a change of capacity until its end.", "mode"),
 		events:     counter("events_total", "Events of the cluster, by their number in RDS; other: events that RDS does not have.", "event"),
 	}
 }
 
 func (c counts) vectors() []prometheus.Collector {
-	return []prometheus.Collector{c.resumes, c.resumeTime, c.pauses, c.pauseTime, c.holdTime, c.events}
+	return []prometheus.Collector{c.resumes, c.resumeTime, c.pauses, c.pauseTime, c.holdTime, c.changes, c.changeTime, c.events}
 }
 
 func (c counts) register(r *prometheus.Registry) { r.MustRegister(c.vectors()...) }
@@ -61,6 +65,14 @@ func (c counts) start(name string) {
 	for _, reason := range holdings {
 		c.holdTime.WithLabelValues(name, reason)
 	}
+	for _, mode := range modes {
+		c.changeTime.WithLabelValues(name, mode)
+		for _, direction := range directions {
+			for _, result := range changeEnds {
+				c.changes.WithLabelValues(name, direction, mode, result)
+			}
+		}
+	}
 	for _, event := range events {
 		c.events.WithLabelValues(name, event)
 	}
@@ -69,7 +81,7 @@ func (c counts) start(name string) {
 func (c counts) drop(name string) {
 	of := prometheus.Labels{"cluster": name}
 	for _, vector := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-		c.resumes, c.resumeTime, c.pauses, c.pauseTime, c.holdTime, c.events,
+		c.resumes, c.resumeTime, c.pauses, c.pauseTime, c.holdTime, c.changes, c.changeTime, c.events,
 	} {
 		vector.DeletePartialMatch(of)
 	}
@@ -92,6 +104,16 @@ func (v *View) Paused(name, result string, took time.Duration) {
 	result = within(pauseEnds, result)
 	v.counts.pauses.WithLabelValues(name, result).Inc()
 	v.counts.pauseTime.WithLabelValues(name, result).Observe(took.Seconds())
+}
+
+// Scaled counts a change of capacity.
+func (v *View) Scaled(name string, c cluster.Change) {
+	direction, mode := directions[0], within(modes, string(c.Mode))
+	if c.To < c.From {
+		direction = directions[1]
+	}
+	v.counts.changes.WithLabelValues(name, direction, mode, within(changeEnds, c.Result)).Inc()
+	v.counts.changeTime.WithLabelValues(name, mode).Observe(c.Took.Seconds())
 }
 
 // Happened counts an event.

@@ -20,6 +20,9 @@ var (
 	}
 	results    = []string{ok, failed}
 	pauseEnds  = []string{"paused", "cancelled", "failed"}
+	directions = []string{"up", "down"}
+	modes      = []string{string(cluster.InPlace), string(cluster.ByRestart)}
+	changeEnds = []string{"done", "rolled_back", "forced", "failed"}
 	holdings   = []string{"resume", "scale", "queue"}
 	parkings   = []string{"pause", "scale", "engine_lost", "release"}
 	pinReasons = []string{

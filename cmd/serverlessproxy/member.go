@@ -70,7 +70,11 @@ func stopTimeout(w *works) time.Duration {
 }
 
 func settingsOf(c *config.Cluster) cluster.Settings {
-	return cluster.Settings{Min: c.Scaling.Min, Max: c.Scaling.Max, AutoPause: c.Scaling.AutoPause, PauseAfter: c.Scaling.PauseAfter, ResumeTimeout: c.ResumeTimeout}
+	return cluster.Settings{Changes: changesOf(c), Min: c.Scaling.Min, Max: c.Scaling.Max, AutoPause: c.Scaling.AutoPause, PauseAfter: c.Scaling.PauseAfter, ResumeTimeout: c.ResumeTimeout}
+}
+
+func changesOf(c *config.Cluster) cluster.ChangeRules {
+	return cluster.ChangeRules{Timeout: c.Scaling.Timeout, Action: cluster.TimeoutAction(c.Scaling.TimeoutAction), Restart: c.Scaling.Method == "restart"}
 }
 
 func limitsOf(c *config.Cluster) pool.Limits {

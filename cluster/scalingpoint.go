@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	defaultScaleTimeout = 300 * time.Second
+	scalingWindow       = 50 * time.Millisecond // first look for a scaling point; it doubles
+	longestWindow       = time.Second           // …up to here: new transactions wait no longer
+	firstScaleDelay     = time.Second           // between two looks; it doubles too
+	longestScaleDelay   = 10 * time.Second
+)
+
+// scalingPoint has every session give up its backend. Where none is found in
+// time and the request says so, who holds it up is ended, and returned.
+func (c *Cluster) scalingPoint(ctx context.Context, request Request) (forced *Holdouts, err error) {
+	err = c.lookForScalingPoint(ctx, request.Timeout)
+	outOfTime := errors.As(err, new(*Holdouts)) && ctx.Err() == nil
+	if !outOfTime || request.Action != ForceChange {
+		return nil, err
+	}
+	return c.forceScalingPoint(ctx)
+}
+
+// lookForScalingPoint looks in short windows, with the doors open between
+// them, so that a long transaction of one session starves nobody else.
+func (c *Cluster) lookForScalingPoint(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	backend := c.Status().Backend
+	for tried, window := 0, scalingWindow; ; tried, window = tried+1, min(2*window, longestWindow) {
+		c.publish(func(s *Status) { s.Backend = Backend{} })
+		err := c.parkWithin(ctx, window)
+		if err == nil {
+			return nil
+		}
+		c.occupants.Resettle(c.Status().ResumeCapacity)
+		c.publish(func(s *Status) { s.Backend = backend })
+		select {
+		case <-time.After(backoff(firstScaleDelay, longestScaleDelay, tried+1)):
+		case <-c.exited:
+			return ErrScalingEnded
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// forceScalingPoint keeps the doors shut and ends whoever does not get to a
+// safe point in one more window.
+func (c *Cluster) forceScalingPoint(ctx context.Context) (forced *Holdouts, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.parkTimeout)
+	defer cancel()
+	c.publish(func(s *Status) { s.Backend = Backend{} })
+	for {
+		err := c.parkWithin(ctx, longestWindow)
+		var held *Holdouts
+		if err == nil || !errors.As(err, &held) || ctx.Err() != nil {
+			return forced, err
+		}
+		c.log.Warn("sessions are ended by a forced change of capacity", "sessions", why(held))
+		c.occupants.Evict(held.names())
+		forced = forced.with(held)
+	}
+}
+
+func (c *Cluster) parkWithin(ctx context.Context, window time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, window)
+	defer cancel()
+	return c.occupants.Park(ctx)
+}
+
+func (h *Holdouts) names() (names []string) {
+	for _, holdout := range h.Sessions {
+		names = append(names, holdout.Session)
+	}
+	return names
+}
+
+// with adds those of others that are not in h yet, which may be nil.
+func (h *Holdouts) with(others *Holdouts) *Holdouts {
+	all, known := &Holdouts{}, map[string]bool{}
+	for _, list := range []*Holdouts{h, others} {
+		if list == nil {
+			continue
+		}
+		for _, holdout := range list.Sessions {
+			if !known[holdout.Session] {
+				known[holdout.Session] = true
+				all.Sessions = append(all.Sessions, holdout)
+			}
+		}
+	}
+	return all
+}
