@@ -49,7 +49,6 @@ func TestRefusals(t *testing.T) {
 		"unknown key":           {"POST", "/v1/clusters/shop/pause", `{"time": "1s"}`, []func(*http.Request){withToken}, 400, "invalid"},
 		"bad timeout":           {"POST", "/v1/clusters/shop/pause", `{"timeout": "2h"}`, []func(*http.Request){withToken}, 400, "invalid"},
 		"large":                 {"POST", "/v1/clusters/shop/pause", `{"timeout": "` + strings.Repeat("x", maxBody) + `"}`, []func(*http.Request){withToken}, 413, "too_large"},
-		"capacity":              {"POST", "/v1/clusters/shop/capacity", `{"capacity":4}`, []func(*http.Request){withToken}, 501, "not_implemented"},
 		"capacity of nobody":    {"POST", "/v1/clusters/nobody/capacity", "", []func(*http.Request){withToken}, 404, "not_found"},
 		"capacity, no token":    {"POST", "/v1/clusters/shop/capacity", "", nil, 401, "unauthorized"},
 		"create":                {"POST", "/v1/clusters", "{}", []func(*http.Request){withToken}, 501, "not_implemented"},
