@@ -77,7 +77,6 @@ var contract = []carried{
 	{"UNLISTEN", "listen a; listen b; unlisten a; unlisten b", "select count(*) from pg_listening_channels()", "0"},
 	{"UNLISTEN *", "listen a; listen b; unlisten *", "select count(*) from pg_listening_channels()", "0"},
 	{"LISTEN", `listen a; listen "B"; listen c; unlisten c`, "select string_agg(c, ' ' order by c) from pg_listening_channels() c", "B a"},
-	{"DISCARD ALL", "listen a; discard all", "select count(*) from pg_listening_channels()", "0"},
 	{"LISTEN and rolled back", "begin; listen a; rollback", "select count(*) from pg_listening_channels()", "0"},
 	{"current schema", "set search_path = other", "select current_schema()", "other"},
 	{"unqualified name", "set search_path = other", "select note from here", "in other"},
