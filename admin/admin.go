@@ -31,6 +31,12 @@ type Machine interface {
 	Scale(ctx context.Context, request cluster.Request) error
 	// Plan says what a change to a capacity would do.
 	Plan(ctx context.Context, to acu.Capacity) (cluster.Plan, error)
+	// Convert makes it one of a fixed size; 0: its configuration holds again.
+	Convert(ctx context.Context, to acu.Capacity) error
+	// CheckSize returns nil for a capacity that the engine has.
+	CheckSize(size acu.Capacity) error
+	// Metered is what it has used in the last 30 days.
+	Metered() cluster.Metered
 	// Events are the latest, oldest first.
 	Events() []cluster.Event
 	// Follow yields the latest events and then each new one until ctx ends.
@@ -64,6 +70,7 @@ type Config struct {
 	Metrics  http.Handler
 	Ready    func() error // why clients are not accepted; nil: they are
 	Token    string
+	Cost     Cost
 	Hosts    []string // names by which it is reached, beside localhost and addresses
 	Version  string   // of the proxy
 	Log      *slog.Logger

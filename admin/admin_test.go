@@ -60,7 +60,7 @@ func TestRefusals(t *testing.T) {
 		"delete a snapshot":     {"DELETE", "/v1/snapshots/x", "", []func(*http.Request){withToken}, 501, "not_implemented"},
 		"snapshot, no token":    {"DELETE", "/v1/snapshots/x", "", nil, 401, "unauthorized"},
 		"key":                   {"POST", "/v1/clusters/shop/key", "", []func(*http.Request){withToken}, 501, "not_implemented"},
-		"convert":               {"POST", "/v1/clusters/shop/convert", "", []func(*http.Request){withToken}, 501, "not_implemented"},
+		"convert":               {"POST", "/v1/clusters/shop/convert", "", []func(*http.Request){withToken}, 400, "invalid"},
 		"events of nobody":      {"GET", "/v1/clusters/nobody/events?follow=1", "", nil, 404, "not_found"},
 		"sessions of nobody":    {"GET", "/v1/clusters/nobody/sessions", "", []func(*http.Request){withToken}, 404, "not_found"},
 		"a path that is quoted": {"GET", "/v1/clusters/..%2f..%2fshop", "", nil, 404, "not_found"},
@@ -103,12 +103,12 @@ func TestWhatIsOpen(t *testing.T) {
 }
 
 const shopJSON = `{"name":"shop","engine":"postgres","engine_version":"15.18","endpoint":"shop.example","state":"available",` +
-	`"capacity":4,"target_capacity":4,"min_capacity":2,"max_capacity":16,"ceiling":400,` +
+	`"capacity":4,"target_capacity":4,"min_capacity":2,"max_capacity":16,"fixed_capacity":0,"ceiling":400,` +
 	`"sessions":{"total":2,"active":0,"idle":0,"in_transaction":1,"held":0,"queued":0,"parked":1,"pinned":1},"backends":1,` +
 	`"paused_since":null,"pauses_at":"2026-03-04T05:07:07Z","encryption":"external","last_error":"it failed"}` + "\n"
 
 const blogJSON = `{"name":"blog","engine":"mariadb","engine_version":"","endpoint":"blog.example","state":"paused",` +
-	`"capacity":0,"target_capacity":2,"min_capacity":1,"max_capacity":8,"ceiling":180,` +
+	`"capacity":0,"target_capacity":2,"min_capacity":1,"max_capacity":8,"fixed_capacity":0,"ceiling":180,` +
 	`"sessions":{"total":0,"active":0,"idle":0,"in_transaction":0,"held":0,"queued":0,"parked":0,"pinned":0},"backends":0,` +
 	`"paused_since":"2026-03-04T05:06:07Z","pauses_at":null,"encryption":"external","last_error":""}` + "\n"
 

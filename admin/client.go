@@ -92,6 +92,13 @@ func (c *Client) steer(ctx context.Context, name, verb string, limit time.Durati
 	return after, err
 }
 
+// Convert compares a cluster with one of a fixed size, and makes it one unless
+// the request is a dry run.
+func (c *Client) Convert(ctx context.Context, name string, request ConvertRequest) (done Conversion, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/clusters/"+url.PathEscape(name)+"/convert", request, &done)
+	return done, err
+}
+
 // Sessions are a cluster's sessions.
 func (c *Client) Sessions(ctx context.Context, name string) (all []Session, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/clusters/"+url.PathEscape(name)+"/sessions", nil, &all)

@@ -24,7 +24,7 @@ func TestDocumented(t *testing.T) {
 			}
 		}
 	}
-	for _, file := range []string{"errors.go", "guard.go", "handlers.go", "events.go", "routes.go", "admin.go", "capacity.go"} {
+	for _, file := range []string{"errors.go", "guard.go", "handlers.go", "events.go", "routes.go", "admin.go", "capacity.go", "convert.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -66,6 +66,25 @@ func (m *machine) Plan(_ context.Context, to acu.Capacity) (cluster.Plan, error)
 	return cluster.Plan{From: m.status.Capacity, To: to, Mode: cluster.InPlace, Steps: cluster.Steps{Live: live}}, m.fails
 }
 
+func (m *machine) Convert(ctx context.Context, to acu.Capacity) error {
+	if err := m.steer(ctx, cluster.Available); err != nil {
+		return err
+	}
+	m.status.Fixed = to
+	return nil
+}
+
+func (m *machine) CheckSize(size acu.Capacity) error {
+	if err := acu.Postgres.Check(size); err != nil {
+		return &cluster.CapacityError{Reason: err.Error()}
+	}
+	return nil
+}
+
+func (m *machine) Metered() cluster.Metered {
+	return cluster.Metered{From: start, To: start.Add(100 * time.Hour), ACUSeconds: 36_000}
+}
+
 func (m *machine) Events() []cluster.Event { return m.events }
 
 func (m *machine) Follow(ctx context.Context) iter.Seq[cluster.Event] {
@@ -152,6 +171,7 @@ func newBench(t *testing.T) *bench {
 		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "metric 1") }),
 		Ready:   func() error { return b.ready },
+		Cost:    Cost{ACUHour: 0.06, Currency: "USD"},
 		Token:   testToken, Hosts: []string{"db-admin.example"}, Version: "1.2.3",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})

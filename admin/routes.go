@@ -40,7 +40,7 @@ func (a *API) paths() map[string]methods {
 		"/v1/clusters/{name}/sessions":  {"GET": {open, a.sessions}},
 		"/v1/clusters/{name}/events":    {"GET": {open, a.events}},
 		"/v1/clusters/{name}/capacity":  {"POST": {trusted, a.capacity}},
-		"/v1/clusters/{name}/convert":   {"POST": {trusted, a.laterOf}},
+		"/v1/clusters/{name}/convert":   {"POST": {trusted, a.convert}},
 		"/v1/clusters/{name}/key":       {"POST": {trusted, a.laterOf}},
 		"/v1/clusters/{name}/snapshots": {"POST": {trusted, a.laterOf}},
 		"/v1/sessions/{id}":             {"DELETE": {trusted, a.kill}},

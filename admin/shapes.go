@@ -20,6 +20,7 @@ type Cluster struct {
 	TargetCapacity acu.Capacity `json:"target_capacity"`
 	MinCapacity    acu.Capacity `json:"min_capacity"`
 	MaxCapacity    acu.Capacity `json:"max_capacity"`
+	FixedCapacity  acu.Capacity `json:"fixed_capacity"` // the size that it was converted to; 0: none
 	Ceiling        int          `json:"ceiling"`
 	Sessions       Sessions     `json:"sessions"`
 	Backends       int          `json:"backends"`
@@ -81,6 +82,7 @@ func (m Managed) view() Cluster {
 		TargetCapacity: s.TargetCapacity,
 		MinCapacity:    s.Min,
 		MaxCapacity:    s.Max,
+		FixedCapacity:  s.Fixed,
 		Ceiling:        m.Occupants.Ceiling(),
 		Sessions:       m.count(),
 		Backends:       m.Occupants.Backends(),

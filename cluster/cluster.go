@@ -19,6 +19,9 @@ type Settings struct {
 	AutoPause     bool
 	PauseAfter    time.Duration // without activity
 	ResumeTimeout time.Duration // of one attempt
+	Autoscale     bool
+	AfterUp       time.Duration // no automatic decrease sooner than this after an increase
+	AfterDown     time.Duration // no automatic decrease sooner than this after a decrease
 }
 
 // Config is what a cluster is made of.
@@ -29,6 +32,7 @@ type Config struct {
 	Compute  Compute
 	Sizer    func(acu.Capacity) acu.Size
 	Legal    func(acu.Capacity) error // why there is no such size; nil: any will do
+	Table    func() acu.Table         // what autoscaling chooses from; nil: it does not
 	Hooks    Hooks
 	Observer Observer     // nil: nobody
 	Log      *slog.Logger // nil: nowhere
@@ -48,6 +52,7 @@ type Cluster struct {
 	cannotPause string  // why, where compute cannot
 	sizer       func(acu.Capacity) acu.Size
 	checkSize   func(acu.Capacity) error // nil: any will do
+	table       func() acu.Table         // nil: no autoscaling
 	hooks       Hooks
 	observer    Observer
 	log         *slog.Logger
@@ -59,10 +64,15 @@ type Cluster struct {
 	journal  *journal
 	commands chan command // to Run
 	life     life
+	ledger   atomic.Pointer[ledger] // replaced whole, by Run alone
+	sampling sampling
 
 	// What follows belongs to Run.
-	settings  Settings
+	asked     Settings     // as configured
+	fixed     acu.Capacity // the size that it was converted to; 0: none
+	settings  Settings     // what of these holds
 	occupants Occupants
+	past      History         // Capacity in it is not kept
 	running   bool            // an engine may be there
 	exited    <-chan struct{} // closed when it ends unasked; nil where nobody can tell
 	since     time.Time       // when it was last made available
@@ -91,12 +101,13 @@ func New(config Config) (*Cluster, error) {
 		compute:     config.Compute,
 		sizer:       config.Sizer,
 		checkSize:   config.Legal,
+		table:       config.Table,
 		hooks:       config.Hooks,
 		observer:    config.Observer,
 		log:         config.Log,
 		parkTimeout: cmp.Or(config.ParkTimeout, defaultParkTimeout),
 		stopTimeout: cmp.Or(config.StopTimeout, defaultStopTimeout),
-		settings:    config.Settings.complete(),
+		asked:       config.Settings.complete(),
 		lobby:       lobby{nudge: make(chan struct{}, 1)},
 		commands:    make(chan command),
 		life:        life{ended: make(chan struct{})},
@@ -111,6 +122,7 @@ func New(config Config) (*Cluster, error) {
 	c.watcher, _ = c.compute.(Watcher)
 	c.adopter, _ = c.compute.(Adopter)
 	c.planner, _ = c.compute.(Planner)
+	c.sampling.sampler, _ = c.compute.(Sampler)
 	if u, ok := c.compute.(Unpausable); ok {
 		c.cannotPause = u.CannotPause()
 	}
@@ -137,6 +149,10 @@ func (c *Cluster) recall() error {
 		return err
 	}
 	c.meter = past.meter()
+	c.ledger.Store(past.ledger(time.Now()))
+	c.past = History{RaisedAt: past.RaisedAt, LoweredAt: past.LoweredAt}
+	c.fixed = past.Fixed
+	c.settings = c.asked.fixedAt(c.fixed)
 	if !past.MeteredAt.IsZero() {
 		c.active = past.LastActivity // the pausing clock goes on if the engine does
 	}
@@ -153,6 +169,7 @@ func (c *Cluster) recall() error {
 		Min:            c.settings.Min,
 		Max:            c.settings.Max,
 		AutoPause:      c.pausesItself(),
+		Fixed:          c.fixed,
 		PausedSince:    past.PausedSince,
 		LastError:      past.LastError,
 		Changed:        changed,

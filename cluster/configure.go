@@ -10,7 +10,8 @@ import (
 // and at its next start while it does.
 func (c *Cluster) Configure(ctx context.Context, settings Settings) error {
 	return c.order(ctx, func(run context.Context) error {
-		c.configure(run, settings.complete())
+		c.asked = settings.complete()
+		c.configure(run, c.asked.fixedAt(c.fixed))
 		return nil
 	})
 }
@@ -23,6 +24,7 @@ func (c *Cluster) configure(ctx context.Context, settings Settings) {
 	c.publish(func(s *Status) {
 		s.Min, s.Max = settings.Min, settings.Max
 		s.AutoPause = c.pausesItself()
+		s.Fixed = c.fixed
 		s.TargetCapacity = capacity
 		if !c.running {
 			s.ResumeCapacity = capacity

@@ -160,7 +160,8 @@ type Status struct {
 	TargetCapacity acu.Capacity
 	Min, Max       acu.Capacity
 	AutoPause      bool
-	Backend        Backend // zero unless Available (or Scaling in place)
+	Fixed          acu.Capacity // the size that it was converted to; 0: none
+	Backend        Backend      // zero unless Available (or Scaling in place)
 	PausedSince    time.Time
 	PausesAt       time.Time // zero when no pause is coming
 	LastError      string

@@ -28,6 +28,8 @@ var (
 const (
 	askedByOperator = "asked by an operator"
 	proxyStops      = "the proxy is stopping"
+
+	convertedToFixed = "it is converted to a fixed size"
 )
 
 // reason is why a resume began.

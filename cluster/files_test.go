@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -37,15 +38,16 @@ func writeAll(t *testing.T, dir string, files map[string][]byte) {
 
 func TestRecordSurvives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
-	if r, err := readRecord(path); err != nil || r != (record{}) {
+	if r, err := readRecord(path); err != nil || !reflect.DeepEqual(r, record{}) {
 		t.Fatalf("of nothing: %+v, %v", r, err)
 	}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	want := record{Paused, 4, at, at.Add(-time.Hour), "why", 12.5, at, 2}
+	want := record{State: Paused, Capacity: 4, PausedSince: at, LastActivity: at.Add(-time.Hour), LastError: "why", ACUSeconds: 12.5,
+		MeteredAt: at, MeteredRate: 2, MeteredFrom: at, Days: []Day{{"2026-03-01", 12.5}}, Fixed: 8, RaisedAt: at, LoweredAt: at}
 	if err := writeRecord(path, want); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := readRecord(path); err != nil || got != want {
+	if got, err := readRecord(path); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v; want %+v", got, err, want)
 	}
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))

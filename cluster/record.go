@@ -22,12 +22,27 @@ type record struct {
 	ACUSeconds   float64      `json:"acu_seconds"`            // until metered_at, if the engine runs
 	MeteredAt    time.Time    `json:"metered_at,omitzero"`    // the engine ran then
 	MeteredRate  acu.Capacity `json:"metered_rate,omitempty"` // at this capacity
+	MeteredFrom  time.Time    `json:"metered_from,omitzero"`  // days are kept since then
+	Days         []Day        `json:"days,omitempty"`
+	Fixed        acu.Capacity `json:"fixed_capacity,omitempty"` // the size that it was converted to
+	RaisedAt     time.Time    `json:"raised_at,omitzero"`       // for the cool-downs
+	LoweredAt    time.Time    `json:"lowered_at,omitzero"`
 }
 
 // meter goes on where the record's was: still counting if the engine was
 // running, since it may have outlived the proxy.
 func (r record) meter() meter {
 	return meter{total: r.ACUSeconds, since: r.MeteredAt, rate: r.MeteredRate}
+}
+
+// ledger goes on where the record's was. What was metered before days were kept
+// belongs to none.
+func (r record) ledger(now time.Time) *ledger {
+	l := &ledger{from: r.MeteredFrom, booked: r.ACUSeconds, at: r.MeteredAt, days: r.Days}
+	if l.from.IsZero() {
+		l.from = now
+	}
+	return l
 }
 
 // readRecord returns an empty record where there is none.
@@ -82,6 +97,8 @@ func (c *Cluster) write() {
 	now := time.Now()
 	c.written = now
 	status := c.Status()
+	days := c.ledger.Load().book(c.meter.at(now), now)
+	c.ledger.Store(&days)
 	r := record{
 		State:        status.State,
 		Capacity:     status.ResumeCapacity,
@@ -89,6 +106,11 @@ func (c *Cluster) write() {
 		LastActivity: now.Add(-c.idle(now)),
 		LastError:    status.LastError,
 		ACUSeconds:   c.meter.at(now),
+		MeteredFrom:  days.from,
+		Days:         days.days,
+		Fixed:        c.fixed,
+		RaisedAt:     c.past.RaisedAt,
+		LoweredAt:    c.past.LoweredAt,
 	}
 	if c.running {
 		r.MeteredAt, r.MeteredRate = now, c.meter.rate

@@ -69,6 +69,7 @@ func (c *Cluster) step(ctx context.Context) {
 	case bury:
 		c.bury(ctx)
 	case rest:
+		c.look(ctx, now)
 		c.announce(s, now)
 		c.rest(ctx, wait)
 	}

@@ -91,6 +91,7 @@ func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
 		c.write()
 		return err
 	}
+	c.note(from, to)
 	c.told(done, forced)
 	c.write()
 	return nil

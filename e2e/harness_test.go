@@ -85,7 +85,7 @@ func quickstart(t *testing.T, flags ...string) *proxy {
 		t.Fatal(err)
 	}
 	p := &proxy{t: t, dir: filepath.Join(dir, "d")}
-	p.args = append([]string{"quickstart", "--dir", p.dir, "--postgres-address", "127.0.0.1:0", "--mysql-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"}, flags...)
+	p.args = append([]string{"quickstart", "--dir", p.dir, "--postgres-address", "127.0.0.1:0", "--mysql-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"}, steady(flags)...)
 	if len(flags) == 0 {
 		copyMade(t, p.dir)
 	}
@@ -104,11 +104,20 @@ func quickstart(t *testing.T, flags ...string) *proxy {
 	return p
 }
 
+// steady are flags of clusters whose capacity does not follow the load of the
+// test, unless they say what it may be.
+func steady(flags []string) []string {
+	if slices.ContainsFunc(flags, func(f string) bool { return strings.HasSuffix(f, "-capacity") }) {
+		return flags
+	}
+	return append(slices.Clone(flags), "--max-capacity", "2")
+}
+
 // made is a quickstart directory as its first run leaves it, copied by all
 // tests that want no other: making the clusters takes longer than most tests.
 var made = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(filepath.Dir(binary), "made")
-	cmd := exec.Command(binary, "quickstart", "--dir", dir, "--postgres-address", "127.0.0.1:0", "--mysql-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0")
+	cmd := exec.Command(binary, steady([]string{"quickstart", "--dir", dir, "--postgres-address", "127.0.0.1:0", "--mysql-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"})...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", err

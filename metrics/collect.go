@@ -29,6 +29,10 @@ var (
 	backends    = desc("backends", "Connections of sessions to the engine; active: a request or a transaction is under way.", "state")
 	uptime      = desc("engine_uptime_seconds", "How long the engine has been seen running; 0 while it is not.")
 
+	cpu      = desc("engine_cpu_utilization_ratio", "CPU that the engine uses, as a share of what its capacity stands for; 0 while it does not run.")
+	freeable = desc("engine_freeable_memory_bytes", "Memory of the engine's capacity that it does not need; 0 while it does not run.")
+	volume   = desc("volume_bytes", "What the cluster's volume takes on its disk; not there where others keep it.")
+
 	attempts      = desc("connection_attempts_total", "Connections that clients opened.", "protocol")
 	refused       = desc("connections_refused_total", "Connections that were refused, by why.", "protocol", "reason")
 	loginFailures = desc("login_failures_total", "Logins that failed: wrong passwords, unknown users or databases, missing privileges.", "protocol")
@@ -41,7 +45,7 @@ var (
 )
 
 var read = []*prometheus.Desc{
-	info, state, capacity, capacityMax, utilization, acuSeconds, ceiling, connections, pinned, backends, uptime,
+	info, state, capacity, capacityMax, utilization, acuSeconds, ceiling, connections, pinned, backends, uptime, cpu, freeable, volume,
 	attempts, refused, loginFailures, aborted, queries, transactions, clientBytes, parks, restores,
 }
 
@@ -89,6 +93,12 @@ func (o output) machine(e *entry) {
 	o.gauge(utilization, share(s), e.Name)
 	o.counter(acuSeconds, e.Machine.ACUSeconds(), e.Name)
 	o.gauge(uptime, e.engine.uptime(s.Backend, time.Now()).Seconds(), e.Name)
+	measured := e.Machine.Measured()
+	o.gauge(cpu, measured.CPU, e.Name)
+	o.gauge(freeable, float64(measured.Freeable), e.Name)
+	if e.Volume != nil {
+		o.gauge(volume, float64(e.Volume()), e.Name)
+	}
 }
 
 func share(s *cluster.Status) float64 {

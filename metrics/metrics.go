@@ -28,6 +28,7 @@ import (
 type Machine interface {
 	Status() *cluster.Status
 	ACUSeconds() float64
+	Measured() cluster.Measured
 }
 
 // Occupants are a cluster's sessions as they are read: *pool.Pool.
@@ -48,6 +49,7 @@ type Cluster struct {
 	Machine                        Machine
 	Occupants                      Occupants
 	Tally                          *pool.Tally
+	Volume                         func() int64 // bytes; nil: not ours to look at
 }
 
 // View is everything that Prometheus sees of this process. It is a

@@ -28,6 +28,9 @@ type machine struct{ status cluster.Status }
 
 func (m *machine) Status() *cluster.Status { return &m.status }
 func (m *machine) ACUSeconds() float64     { return 12.5 }
+func (m *machine) Measured() cluster.Measured {
+	return cluster.Measured{CPU: 0.25, Freeable: 1 << 30}
+}
 
 type occupants struct{}
 
@@ -49,7 +52,7 @@ func view() (*View, *machine, *pool.Tally) {
 	v.Add(Cluster{
 		Name: "shop", Engine: "postgres", Driver: "process", Protocol: "postgres",
 		Version: func() string { return "15.18 (\xff)" },
-		Machine: m, Occupants: occupants{}, Tally: tally,
+		Machine: m, Occupants: occupants{}, Tally: tally, Volume: func() int64 { return 4096 },
 	})
 	v.AddUnknown("postgres", &pool.Tally{})
 	return v, m, tally
@@ -108,6 +111,9 @@ func TestWhatIsRead(t *testing.T) {
 		`serverlessproxy_capacity_max_acu{cluster="shop"} 16`,
 		`serverlessproxy_acu_utilization_ratio{cluster="shop"} 0.25`,
 		`serverlessproxy_acu_seconds_total{cluster="shop"} 12.5`,
+		`serverlessproxy_engine_cpu_utilization_ratio{cluster="shop"} 0.25`,
+		`serverlessproxy_engine_freeable_memory_bytes{cluster="shop"} 1.073741824e+09`,
+		`serverlessproxy_volume_bytes{cluster="shop"} 4096`,
 		`serverlessproxy_connections_ceiling{cluster="shop"} 400`,
 		`serverlessproxy_database_connections{cluster="shop",phase="idle"} 4`,
 		`serverlessproxy_database_connections{cluster="shop",phase="parked"} 0`,

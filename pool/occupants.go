@@ -14,7 +14,10 @@ import (
 )
 
 // A Pool is a cluster's Occupants.
-var _ cluster.Occupants = (*Pool)(nil)
+var (
+	_ cluster.Occupants = (*Pool)(nil)
+	_ cluster.Crowd     = (*Pool)(nil)
+)
 
 // parkAtOnce bounds how many sessions are being parked at one time.
 const parkAtOnce = 32
@@ -45,6 +48,13 @@ func (p *Pool) Anyone() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.seats)+p.favoured.Len()+p.ordinary.Len() > 0
+}
+
+// Seated is how many sessions are in, whether they have a backend or not.
+func (p *Pool) Seated() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.seats)
 }
 
 // Park has every session that has a backend give it up, the idle ones first,

@@ -30,7 +30,8 @@ func newAdmin(ctx context.Context, s *server, q *quick) (*adminServer, error) {
 	}
 	a := &adminServer{server: s}
 	a.api = admin.New(admin.Config{Clusters: a.clusters, Metrics: s.seen.Handler(), Ready: a.isReady, Token: token,
-		Hosts: s.config.Admin.Hosts, Version: version, Log: s.log})
+		Hosts: s.config.Admin.Hosts, Version: version, Log: s.log,
+		Cost: admin.Cost{ACUHour: s.config.Cost.ACUHour, Currency: s.config.Cost.Currency}})
 	socket, err := admin.Listen(ctx, filepath.Join(s.config.StateDir, admin.SocketFile))
 	if err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ import (
 type works struct {
 	compute   cluster.Compute
 	local     *process.Compute // nil unless the engine runs on this machine
+	place     process.Place    // of local
 	source    credential.Source
 	upstream  router.Upstream
 	own       int                                                            // connections of the proxy's own
@@ -104,7 +105,7 @@ func build(c *config.Cluster, stateDir string, log *slog.Logger) (*works, error)
 		}
 		w, engine := k.process(c, place, log)
 		w.local = process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log, Environment: engineEnvironment()})
-		w.compute, w.own = w.local, k.own
+		w.compute, w.own, w.place = w.local, k.own, place
 		return w, nil
 	case "command":
 		w, reach, err := reachServer(c, k, log)

@@ -48,6 +48,7 @@ func newMember(c *config.Cluster, stateDir string, seen *metrics.View, ids *pool
 		users: credential.NewStore(filepath.Join(dir, "credentials.json"), log.With("cluster", c.Name))}
 	m.cluster, err = cluster.New(cluster.Config{
 		Settings: settingsOf(c), Name: c.Name, Dir: dir, Compute: m.making(), Sizer: m.size, Legal: c.Table.Check,
+		Table: func() acu.Table { return m.config.Table },
 		Hooks: cluster.Hooks{Started: m.started, Stopping: m.stopping}, Observer: seen, Log: log, StopTimeout: stopTimeout(works),
 	})
 	if err != nil {
@@ -56,7 +57,7 @@ func newMember(c *config.Cluster, stateDir string, seen *metrics.View, ids *pool
 	m.pool = pool.New(pool.Config{Cluster: c.Name, Waker: m.cluster, Limits: limitsOf(c), Observer: seen, IDs: ids})
 	m.target = m.newTarget()
 	seen.Add(metrics.Cluster{Name: c.Name, Engine: c.Engine, Driver: c.Compute.Driver, Protocol: c.Protocol,
-		Version: m.engineVersion, Machine: m.cluster, Occupants: m.pool, Tally: m.tally})
+		Version: m.engineVersion, Machine: m.cluster, Occupants: m.pool, Tally: m.tally, Volume: m.volumeBytes()})
 	return m, nil
 }
 
@@ -70,7 +71,11 @@ func stopTimeout(w *works) time.Duration {
 }
 
 func settingsOf(c *config.Cluster) cluster.Settings {
-	return cluster.Settings{Changes: changesOf(c), Min: c.Scaling.Min, Max: c.Scaling.Max, AutoPause: c.Scaling.AutoPause, PauseAfter: c.Scaling.PauseAfter, ResumeTimeout: c.ResumeTimeout}
+	return cluster.Settings{
+		Changes: changesOf(c), Min: c.Scaling.Min, Max: c.Scaling.Max,
+		AutoPause: c.Scaling.AutoPause, PauseAfter: c.Scaling.PauseAfter, ResumeTimeout: c.ResumeTimeout,
+		Autoscale: c.Scaling.Autoscale, AfterUp: c.Scaling.CooldownAfterUp, AfterDown: c.Scaling.CooldownAfterDown,
+	}
 }
 
 func changesOf(c *config.Cluster) cluster.ChangeRules {

@@ -71,7 +71,7 @@ func asked(err error) error {
 }
 
 func operatorCommands() []*cobra.Command {
-	return []*cobra.Command{statusCommand(), pauseCommand(), resumeCommand(), scaleCommand(), sessionsCommand(), killCommand(), eventsCommand()}
+	return []*cobra.Command{statusCommand(), pauseCommand(), resumeCommand(), scaleCommand(), sessionsCommand(), killCommand(), eventsCommand(), convertCommand()}
 }
 
 // operator is a command that talks to a running proxy.

@@ -11,14 +11,14 @@ import (
 )
 
 func TestParseStat(t *testing.T) {
-	tail := " S 1 42 42 0 -1 4194560 3 0 0 0 1 2 0 0 20 0 1 0 987654 100 200"
+	tail := " S 1 42 42 0 -1 4194560 3 0 0 0 1 2 3 4 20 0 1 0 987654 100 200"
 	tests := []struct {
 		text string
 		want procfs
 	}{
-		{"42 (postgres)" + tail, procfs{pid: 42, parent: 1, state: 'S', started: 987654}},
-		{"7 (a) b (c)" + tail, procfs{pid: 7, parent: 1, state: 'S', started: 987654}},
-		{"7 ()" + strings.Replace(tail, "S", "Z", 1) + "\n", procfs{pid: 7, parent: 1, state: 'Z', started: 987654}},
+		{"42 (postgres)" + tail, procfs{pid: 42, parent: 1, state: 'S', started: 987654, worked: 3, reaped: 7}},
+		{"7 (a) b (c)" + tail, procfs{pid: 7, parent: 1, state: 'S', started: 987654, worked: 3, reaped: 7}},
+		{"7 ()" + strings.Replace(tail, "S", "Z", 1) + "\n", procfs{pid: 7, parent: 1, state: 'Z', started: 987654, worked: 3, reaped: 7}},
 	}
 	for _, test := range tests {
 		if got, err := parseStat([]byte(test.text)); err != nil || got != test.want {

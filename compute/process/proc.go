@@ -17,6 +17,8 @@ type procfs struct {
 	state   byte   // 'Z' and 'X' are dead
 	started uint64 // clock ticks since the machine started; with pid, which process it is
 	uid     uint32
+	worked  uint64 // clock ticks of CPU, by the process itself
+	reaped  uint64 // clock ticks of CPU, by its children that have ended
 }
 
 // readProc is an error when there is no such process.
@@ -63,7 +65,15 @@ func parseStat(text []byte) (procfs, error) {
 	if err != nil {
 		return procfs{}, fmt.Errorf("no start time in %q", text)
 	}
-	return procfs{pid: pid, parent: parent, state: fields[0][0], started: started}, nil
+	p := procfs{pid: pid, parent: parent, state: fields[0][0], started: started}
+	for i, into := range []*uint64{&p.worked, &p.worked, &p.reaped, &p.reaped} {
+		ticks, err := strconv.ParseUint(fields[11+i], 10, 64)
+		if err != nil {
+			return procfs{}, fmt.Errorf("no CPU time in %q", text)
+		}
+		*into += ticks
+	}
+	return p, nil
 }
 
 func (p procfs) dead() bool { return p.state == 'Z' || p.state == 'X' }

@@ -53,12 +53,14 @@ type Compute struct {
 
 	current    *instance // nil before the first start and after a stop
 	generation uint64
+	looked     look // at what the engine uses
 }
 
 var (
 	_ cluster.Compute = (*Compute)(nil)
 	_ cluster.Watcher = (*Compute)(nil)
 	_ cluster.Adopter = (*Compute)(nil)
+	_ cluster.Sampler = (*Compute)(nil)
 )
 
 // New is a Compute for the engine at a place. It touches nothing.
