@@ -233,7 +233,7 @@ func TestQuickstart(t *testing.T) {
 	if pg == nil || my == nil || pg.Engine != "postgres" || my.Engine != "mariadb" {
 		t.Fatalf("%+v", c.Clusters)
 	}
-	if pg.Scaling.Max != 4 || pg.Scaling.Min != 2 || my.Scaling.Min != 1 || pg.Scaling.PauseAfter != 3*time.Second {
+	if pg.Scaling.Max != 4 || pg.Scaling.Min != 2 || my.Scaling.Min != 2 || pg.Scaling.PauseAfter != 3*time.Second {
 		t.Errorf("scaling %+v and %+v", pg.Scaling, my.Scaling)
 	}
 	if c.StateDir != filepath.Dir(path) || c.Listeners[0].Address != "127.0.0.1:5433" || len(c.Warnings) > 0 {

@@ -53,7 +53,7 @@ type engine struct {
 
 var (
 	postgres = engine{name: "postgres", cluster: "pg", driver: "pgx", sleep: "select pg_sleep(%d)",
-		toolBusy: "remaining connection slots are reserved for", toolAuth: "password authentication failed"}
+		toolBusy: "sorry, too many clients already", toolAuth: "password authentication failed"}
 	mariadb = engine{name: "mariadb", cluster: "my", driver: "mysql", sleep: "select sleep(%d)",
 		toolBusy: "Too many connections", toolAuth: "Access denied"}
 	engines = []engine{postgres, mariadb}

@@ -19,7 +19,8 @@ type table struct {
 }
 
 const (
-	askLasts = 10 * time.Second
+	// askLasts is generous: who loses patience loses the session with it.
+	askLasts = 30 * time.Second
 	// maxAnswer bounds a row of an answer to ourselves.
 	maxAnswer = 64 << 20
 	nullValue = 0xfb

@@ -218,9 +218,7 @@ func TestDirectTLS(t *testing.T) {
 		}
 		secure.Close()
 	}
-	if n := h.refused("tls"); n != 2 {
-		t.Errorf("%d refusals counted", n)
-	}
+	eventually(t, "two refusals are counted", func() bool { return h.refused("tls") == 2 })
 }
 
 func TestTLSModes(t *testing.T) {

@@ -197,8 +197,11 @@ func TestKillBehindAttributes(t *testing.T) {
 
 func TestALongStatementIsNotLookedAt(t *testing.T) {
 	r := newReplay(plain())
-	long := query("KILL 5" + strings.Repeat(" ", maxKill))
-	if r.fromClient(long[:20]) || len(r.sent) != 20 {
+	long := query("KILL 5" + strings.Repeat(" ", 2*maxNoticed))
+	if r.fromClient(long[:20]) || len(r.sent) != 0 {
+		t.Errorf("%d bytes passed before enough had arrived to be noticed", len(r.sent))
+	}
+	if r.fromClient(long[20:5000]) || len(r.sent) != 5000 {
 		t.Errorf("%d bytes passed, stopped by %v", len(r.sent), r.t.Stopped())
 	}
 }
