@@ -22,7 +22,7 @@ func (s *session) capture() error {
 	if s.backend == nil {
 		return nil
 	}
-	read, err := s.read()
+	read, err := s.picture()
 	if err != nil {
 		s.seat.CountPark(pool.Recoverable)
 		if !errors.Is(err, errBackendBroken) {
@@ -38,7 +38,7 @@ func (s *session) capture() error {
 		return &pool.Pinned{Reasons: pins}
 	}
 	s.pin()
-	if hasSpoken(s.client) {
+	if hasSpoken(s.client) && !s.seat.ForScale() {
 		s.seat.CountPark(pool.Recoverable)
 		return &pool.Pinned{Reasons: []string{pgwire.InRequest.String()}}
 	}
@@ -49,6 +49,16 @@ func (s *session) capture() error {
 	}
 	s.keep(&read.state)
 	return nil
+}
+
+// picture is the session's state: the last reading, if the client has said
+// nothing since, else a new one. A thousand idle sessions are parked at once
+// without a question.
+func (s *session) picture() (*reading, error) {
+	if s.known() && s.kept != nil && len(s.kept.channels) == 0 {
+		return &reading{state: *s.kept}, nil
+	}
+	return s.read()
 }
 
 // keepsEars is a session that listens and for which nobody else can.

@@ -14,6 +14,10 @@ import (
 // and the second look a session's state is read.
 const readIdle = time.Second
 
+// readAtOnce is how many sessions are read at one look: a crowd that falls idle
+// together must not have the engine answer thousands of questions at once.
+const readAtOnce = 64
+
 // What a session did since its state was read last.
 const (
 	nothing uint32 = iota
@@ -32,8 +36,11 @@ func (f *Front) watchIdle() {
 			return
 		case <-ticker.C:
 		}
+		left := readAtOnce
 		for _, s := range f.everybody() {
-			s.lookIdle()
+			if left > 0 && s.lookIdle() {
+				left--
+			}
 		}
 	}
 }
@@ -48,20 +55,23 @@ func (f *Front) everybody() []*session {
 	return all
 }
 
-// lookIdle has the session's state read if it has been idle for two looks.
-func (s *session) lookIdle() {
+// lookIdle has the session's state read if it has been idle for two looks, and
+// tells whether.
+func (s *session) lookIdle() (asked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.loan == nil || s.seat == nil || !s.backed || s.replication != none || s.seat.Phase() != pool.Idle {
-		return
+		return false
 	}
 	if s.traffic.did.CompareAndSwap(something, somethingEarlier) {
-		return
+		return false
 	}
-	if s.traffic.did.Load() == somethingEarlier && !s.traffic.resting.Load() {
-		s.reading = true
-		s.loan.Recall()
+	if s.traffic.did.Load() != somethingEarlier || s.traffic.resting.Load() {
+		return false
 	}
+	s.reading = true
+	s.loan.Recall()
+	return true
 }
 
 // readOnly reads the session's state and leaves it on its backend. It is no
@@ -76,10 +86,13 @@ func (s *session) readOnly() error {
 	return err
 }
 
+// known tells whether all that the session is was read, and can be carried.
+func (s *session) known() bool { return s.carried && s.traffic.did.Load() == nothing }
+
 // outlives parks a session whose engine has died, if all that it was is known.
 func (s *session) outlives() bool {
 	t := &s.traffic
-	if !s.carried || t.did.Load() != nothing || t.tracker.Busy() || !t.tracker.Safe() || s.replication != none {
+	if !s.known() || t.tracker.Busy() || !t.tracker.Safe() || s.replication != none {
 		return false
 	}
 	if s.kept != nil && len(s.kept.channels) > 0 {
