@@ -186,9 +186,8 @@ func TestStopAfterCrashLeavesNothing(t *testing.T) {
 	_ = syscall.Kill(postmaster(at), syscall.SIGKILL)
 	closes(t, exited, "word of the engine's end")
 	stop(t, c)
-	if left := within(filepath.Dir(at.Data)); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	// One that was killed may take a moment to go on a busy machine.
+	eventually(t, "nothing left behind", func() bool { return len(within(filepath.Dir(at.Data))) == 0 })
 	closes(t, done, "the end of the lost query")
 }
 
