@@ -133,6 +133,3 @@ func (h History) changed(now time.Time, to acu.Capacity) History {
 	h.Capacity = to
 	return h
 }
-
-// sampleEvery is how often the load is measured, and over how long.
-const sampleEvery = 5 * time.Second

@@ -43,7 +43,7 @@ func (c *Cluster) convert(ctx, waiting context.Context, to acu.Capacity) error {
 		return nil
 	}
 	if c.running && c.Status().ResumeCapacity != to {
-		request := Request{Capacity: to, Timeout: defaultScaleTimeout, Reason: convertedToFixed}
+		request := Request{Capacity: to, Reason: convertedToFixed}
 		if err := c.scale(ctx, waiting, request); err != nil {
 			c.fix(ctx, before)
 			return err

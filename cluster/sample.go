@@ -8,6 +8,9 @@ import (
 	"serverlessproxy/acu"
 )
 
+// sampleEvery is how often the load is measured, and over how long.
+const sampleEvery = 5 * time.Second
+
 // Usage is what an engine was measured to use since the last look.
 type Usage struct {
 	CPU         float64 // cores, on average
@@ -124,7 +127,7 @@ func (c *Cluster) limits() Limits {
 // rescale takes the capacity that a load asks for. One that could not be taken
 // is not tried again at once, since each try may have clients wait.
 func (c *Cluster) rescale(ctx context.Context, decision Decision) {
-	request := Request{Capacity: decision.Capacity, Timeout: defaultScaleTimeout, Reason: decision.Reason}
+	request := Request{Capacity: decision.Capacity, Reason: decision.Reason}
 	if err := c.scale(ctx, ctx, request); err != nil && ctx.Err() == nil {
 		c.sampling.retry = time.Now().Add(retryScaling)
 		c.log.Warn("the capacity does not follow the load", "capacity", decision.Capacity, "error", err, "retry_in", retryScaling)

@@ -52,7 +52,7 @@ func (c *Cluster) Scale(ctx context.Context, request Request) error {
 		waiting, cancel := context.WithCancel(run)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
-		return c.scale(run, waiting, c.complete(request))
+		return c.scale(run, waiting, request)
 	})
 }
 
@@ -67,6 +67,7 @@ func (c *Cluster) complete(r Request) Request {
 
 // scale gives up looking for a scaling point when waiting ends.
 func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
+	request = c.complete(request)
 	if err := c.checkCapacity(request.Capacity); err != nil {
 		return err
 	}
@@ -108,10 +109,8 @@ func (c *Cluster) told(done Change, forced *Holdouts) {
 }
 
 func (c *Cluster) checkCapacity(to acu.Capacity) error {
-	if c.checkSize != nil {
-		if err := c.checkSize(to); err != nil {
-			return &CapacityError{err.Error()}
-		}
+	if err := c.CheckSize(to); err != nil {
+		return err
 	}
 	if to < c.settings.Min || to > c.settings.Max {
 		return &CapacityError{fmt.Sprintf("%d ACU is not between min_capacity %d and max_capacity %d", to, c.settings.Min, c.settings.Max)}

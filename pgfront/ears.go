@@ -103,7 +103,7 @@ func (s *session) leaveEars(channels []string) error {
 	var refused *engineError
 	if errors.As(err, &refused) {
 		h.dismiss(s)
-		s.forgetInbox()
+		s.takeInbox() // the backend goes on telling it
 		if late := d.say("unlisten " + identifier(h.marker)); late != nil {
 			err = fmt.Errorf("%w: %w", errBackendBroken, late)
 		}
@@ -165,7 +165,7 @@ func (s *session) hear(message []byte) {
 	}
 	if len(s.inbox)+len(message) > maxInbox {
 		s.inbox = nil
-		go s.end(tookTooLittle(), atOnce)
+		s.endLocked(tookTooLittle(), atOnce)
 		return
 	}
 	s.inbox = append(s.inbox, message...)
@@ -182,8 +182,6 @@ func (s *session) takeInbox() []byte {
 	s.inbox = nil
 	return inbox
 }
-
-func (s *session) forgetInbox() { s.takeInbox() }
 
 // passOnInbox writes to the parked client what the hub heard for it.
 func (s *session) passOnInbox() error {

@@ -48,6 +48,7 @@ type hub struct {
 type member struct {
 	channels []string
 	turn     turn
+	token    string   // of the marker that it waits for
 	later    [][]byte // after the marker, while the session's new backend takes over
 }
 
@@ -83,7 +84,7 @@ func (h *hub) admit(ctx context.Context, s *session, channels []string) (token s
 		return "", err
 	}
 	token = rand.Text()
-	m := &member{channels: channels}
+	m := &member{channels: channels, token: token}
 	h.talking.Lock()
 	h.mu.Lock()
 	h.joinLocked(s, m)
@@ -117,6 +118,7 @@ func (h *hub) until(s *session, token string) (heard <-chan struct{}, err error)
 		return nil, mayHaveMissed()
 	}
 	done := make(chan struct{})
+	m.token = token
 	h.marks[token] = func() {
 		m.turn = noMore
 		close(done)
@@ -166,6 +168,7 @@ func (h *hub) forgetLocked(s *session) (unwanted []string) {
 		return nil
 	}
 	delete(h.members, s)
+	delete(h.marks, m.token)
 	for _, c := range m.channels {
 		delete(h.channels[c], s)
 		if len(h.channels[c]) == 0 {
@@ -268,7 +271,7 @@ func (h *hub) wake(ctx context.Context, at cluster.Backend) error {
 func (h *hub) endAllLocked() {
 	for s := range h.members {
 		h.forgetLocked(s)
-		go s.end(mayHaveMissed(), atSafePoint)
+		s.end(mayHaveMissed(), atSafePoint)
 	}
 }
 
@@ -283,6 +286,9 @@ func (h *hub) closeUnused() {
 func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.idle != nil {
+		h.idle.Stop()
+	}
 	h.hangUpLocked()
 }
 

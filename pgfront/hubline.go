@@ -49,8 +49,7 @@ func (h *hub) open(ctx context.Context, as *session, at cluster.Backend) error {
 	h.mu.Lock()
 	h.line = l
 	h.mu.Unlock()
-	h.readers.Add(1)
-	go h.read(l)
+	h.readers.Go(func() { h.read(l) })
 	h.talking.Lock()
 	prepared, listening := h.ask(h.manners()), h.ask(listen(channels))
 	h.talking.Unlock()
@@ -85,7 +84,7 @@ func (h *hub) ask(text string) <-chan error {
 	h.mu.Unlock()
 	if l != nil {
 		l.conn.SetWriteDeadline(time.Now().Add(closeLimit))
-		if _, err := l.conn.Write(pgwire.AppendMessage(nil, pgwire.Query, append([]byte(text), 0))); err != nil {
+		if _, err := l.conn.Write(appendQuery(nil, text)); err != nil {
 			l.conn.Close() // whoever reads finds out
 		}
 	}
@@ -94,7 +93,6 @@ func (h *hub) ask(text string) <-chan error {
 
 // read is the body of the goroutine that hears what the backend says.
 func (h *hub) read(l *line) {
-	defer h.readers.Done()
 	var failed error
 	for {
 		kind, body, err := l.reader.Next(maxReply)
@@ -154,10 +152,10 @@ func (h *hub) hangUpLocked() {
 	h.line = nil
 	clear(h.marks)
 	l.conn.SetDeadline(time.Now().Add(goodbyeTimeout))
-	go func() {
-		_, _ = l.conn.Write(pgwire.AppendTerminate(nil)) // an engine that does not hear it sees the end
+	h.readers.Go(func() {
+		_, _ = l.conn.Write(goodbye) // an engine that does not hear it sees the end
 		l.conn.Close()
-	}()
+	})
 }
 
 // notification reads a NotificationResponse.

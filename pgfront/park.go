@@ -90,6 +90,10 @@ const (
 func (s *session) end(why *told, when urgency) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.endLocked(why, when)
+}
+
+func (s *session) endLocked(why *told, when urgency) {
 	if s.ending == nil {
 		s.ending = why
 	}

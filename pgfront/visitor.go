@@ -219,7 +219,9 @@ func (v *visitor) next() (kind byte, body []byte, err error) {
 	if err != nil && ended(err) {
 		err = fmt.Errorf("%w: %w", errClientGone, err)
 	}
-	v.heard()
+	if err == nil {
+		v.heard()
+	}
 	return kind, body, err
 }
 

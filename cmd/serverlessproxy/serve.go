@@ -90,8 +90,10 @@ func serve(ctx context.Context, cfg *config.Config, q *quick) error {
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	draining, hurry := context.WithTimeout(stopping, cfg.Limits.DrainTimeout)
+	var hearing sync.WaitGroup
+	defer hearing.Wait()
 	defer hurry()
-	go hurryAtSignal(draining, hurry, log)
+	hearing.Go(func() { hurryAtSignal(draining, hurry, log) })
 	s.stop(stopping, draining)
 	log.Info("stopped")
 	return nil
