@@ -19,7 +19,7 @@ type packets struct {
 func (p *packets) read(limit int) ([]byte, error) {
 	payload, seq, err := mysqlwire.ReadPacket(p.conn, limit)
 	p.seq = seq + 1
-	if p.heard != nil {
+	if err == nil && p.heard != nil {
 		p.heard()
 	}
 	return payload, err
