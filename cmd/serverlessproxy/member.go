@@ -111,9 +111,19 @@ func (m *member) newTarget() *router.Target {
 }
 
 // size is a capacity on this machine: the engine must admit the ceiling, the
-// reserved slots and the proxy's own connections.
+// reserved slots and the proxy's own connections; and who is in stays in, also
+// beyond the ceiling of a smaller capacity.
 func (m *member) size(capacity acu.Capacity) acu.Size {
-	return m.config.Table.Size(capacity, m.config.Unit, m.config.Connections.Reserved+m.works.own)
+	extra := m.config.Connections.Reserved + m.works.own
+	size := m.config.Table.Size(capacity, m.config.Unit, extra)
+	if m.pool != nil {
+		inside := 0
+		for _, n := range m.pool.Counts() {
+			inside += n
+		}
+		size.MaxConnections = max(size.MaxConnections, inside+extra)
+	}
+	return size
 }
 
 // started has the running engine asked for its users from now on, and keeps a

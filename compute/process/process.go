@@ -242,15 +242,6 @@ func (c *Compute) settle() {
 	c.current = nil
 }
 
-// Resize changes nothing of an engine that runs: a size is what it is started
-// with. It is the same backend.
-func (c *Compute) Resize(context.Context, acu.Size) (cluster.Backend, error) {
-	if c.current == nil || !c.current.alive() {
-		return cluster.Backend{}, errors.New("resize engine: it does not run")
-	}
-	return c.backend(), nil
-}
-
 // Exited is closed when the engine that the last Start returned ends unasked.
 func (c *Compute) Exited() <-chan struct{} {
 	if c.current == nil {

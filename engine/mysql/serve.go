@@ -79,9 +79,11 @@ func (e *Engine) Settle(ctx context.Context, address string, size acu.Size) erro
 		return fmt.Errorf("settle the server: %w", err)
 	}
 	defer c.quit()
-	statements := []string{fmt.Sprintf("SET GLOBAL innodb_buffer_pool_size = %d", bufferPool(size.Memory, machineMemory()))}
-	if size.MaxConnections > 0 {
-		statements = append(statements, fmt.Sprintf("SET GLOBAL max_connections = %d", size.MaxConnections))
+	var statements []string
+	for _, s := range sized(size) {
+		if s.value != "0" {
+			statements = append(statements, "SET GLOBAL "+s.name+" = "+s.value)
+		}
 	}
 	if err := c.run(ctx, statements...); err != nil {
 		return fmt.Errorf("settle the server: %w", err)

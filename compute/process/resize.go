@@ -1,0 +1,66 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"serverlessproxy/acu"
+	"serverlessproxy/cluster"
+)
+
+// Adjuster is an optional ability of an Engine: a running server takes settings
+// of another size.
+type Adjuster interface {
+	// Plan says what another size does to the settings of the server that runs
+	// at p.
+	Plan(p Place, from, to acu.Size) cluster.Steps
+	// Adjust gives that server what it can take of a size. What it returns is
+	// still to be done: its files are written, and then the signal is sent.
+	Adjust(ctx context.Context, p Place, size acu.Size) (Reload, error)
+}
+
+// Reload is how a server is told to read its configuration again.
+type Reload struct {
+	Files  []File
+	Signal syscall.Signal // 0: there is nothing to be told
+}
+
+var _ cluster.Planner = (*Compute)(nil)
+
+// Plan says what another size does to the engine that runs. One that takes no
+// settings while it runs must be started anew.
+func (c *Compute) Plan(from, to acu.Size) cluster.Steps {
+	if adjuster, ok := c.engine.(Adjuster); ok {
+		return adjuster.Plan(c.place, from, to)
+	}
+	return cluster.Steps{Restart: true}
+}
+
+// Resize gives the engine that runs what it can take of another size. It is the
+// same backend.
+func (c *Compute) Resize(ctx context.Context, size acu.Size) (cluster.Backend, error) {
+	if c.current == nil || !c.current.alive() {
+		return cluster.Backend{}, errors.New("resize engine: it does not run")
+	}
+	adjuster, ok := c.engine.(Adjuster)
+	if !ok {
+		return cluster.Backend{}, errors.New("resize engine: it takes another size at a start alone")
+	}
+	reload, err := adjuster.Adjust(ctx, c.place, size)
+	if err != nil {
+		return cluster.Backend{}, fmt.Errorf("resize engine: %w", err)
+	}
+	for _, file := range reload.Files {
+		if err := writeRun(c.place, file); err != nil {
+			return cluster.Backend{}, fmt.Errorf("resize engine: %w", err)
+		}
+	}
+	if reload.Signal != 0 {
+		if err := c.current.signal(reload.Signal); err != nil {
+			return cluster.Backend{}, err
+		}
+	}
+	return c.backend(), nil
+}

@@ -1,0 +1,88 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"serverlessproxy/acu"
+	"serverlessproxy/cluster"
+	"serverlessproxy/compute/process"
+)
+
+var _ process.Adjuster = (*Engine)(nil)
+
+// Plan says what another size does to the server that runs at p. What it was
+// started with it keeps until its next start; only where it would admit fewer
+// connections than the size's ceiling does the size need that start.
+func (e *Engine) Plan(p process.Place, from, to acu.Size) cluster.Steps {
+	running := startedWith(p)
+	var steps cluster.Steps
+	steps.Live = e.differences(memory(from, e.machine), memory(to, e.machine))
+	wanted := capacity(to, e.machine)
+	has := make([]setting, len(wanted))
+	for i, s := range wanted {
+		has[i] = setting{s.name, running[s.name]}
+	}
+	steps.AtStart = e.differences(has, wanted)
+	admitted, err := strconv.Atoi(running["max_connections"])
+	steps.Restart = err != nil || admitted < to.MaxConnections
+	return steps
+}
+
+// differences leaves out what the operator has configured, which stays.
+func (e *Engine) differences(from, to []setting) (changes []cluster.SettingChange) {
+	for i, s := range to {
+		if _, configured := e.parameters[s.name]; !configured && from[i].value != s.value {
+			changes = append(changes, cluster.SettingChange{Setting: s.name, From: from[i].value, To: s.value})
+		}
+	}
+	return changes
+}
+
+// Adjust has the server read a configuration with the size's settings. Those
+// that it was started with stay as they are in it: else the server would ask
+// for a restart in its log.
+func (e *Engine) Adjust(_ context.Context, p process.Place, size acu.Size) (process.Reload, error) {
+	running := startedWith(p)
+	var settings []setting
+	for _, s := range capacity(size, e.machine) {
+		value, ok := running[s.name]
+		if !ok {
+			return process.Reload{}, fmt.Errorf("%s does not say with which %s the server was started; it takes another size at its next start", configName, s.name)
+		}
+		settings = append(settings, setting{s.name, value})
+	}
+	content := configFile(p, append(settings, memory(size, e.machine)...), e.parameters)
+	return process.Reload{Files: []process.File{{Name: configName, Content: content}}, Signal: syscall.SIGHUP}, nil
+}
+
+// startedWith are the settings in the run directory's configuration, by name;
+// those of the size that only a start changes are the running server's.
+func startedWith(p process.Place) map[string]string {
+	run, err := os.OpenRoot(p.Run)
+	if err != nil {
+		return nil
+	}
+	defer run.Close()
+	text, err := run.ReadFile(configName)
+	if err != nil {
+		return nil
+	}
+	return settingsIn(string(text))
+}
+
+// settingsIn reads lines as configFile writes them.
+func settingsIn(text string) map[string]string {
+	found := map[string]string{}
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), " = ")
+		if ok && len(value) >= 2 && value[0] == '\'' && value[len(value)-1] == '\'' {
+			found[name] = value[1 : len(value)-1]
+		}
+	}
+	return found
+}
