@@ -28,15 +28,23 @@ func (p *proxy) scaleThrough(e engine, sizes ...int) {
 	}
 }
 
+// scalable is a proxy whose clusters take up to 8 ACU, when they are told to.
+func scalable(t *testing.T, method string) *proxy {
+	t.Helper()
+	p := quickstart(t)
+	p.edit(func(config string) string {
+		config = regexp.MustCompile(`max_capacity: \d+`).ReplaceAllString(config, "max_capacity: 8")
+		return strings.ReplaceAll(config, "scaling:\n", "scaling:\n      autoscale: false\n      method: "+method+"\n")
+	})
+	return p
+}
+
 // TestScaleUnderLoad: pgbench and sysbench run through changes of capacity by
 // both methods with no failed transaction, and the sums are right.
 func TestScaleUnderLoad(t *testing.T) {
 	for _, method := range []string{"auto", "restart"} {
 		t.Run(method, func(t *testing.T) {
-			p := quickstart(t)
-			p.edit(func(config string) string {
-				return strings.ReplaceAll(config, "scaling:", "scaling:\n      method: "+method+"")
-			})
+			p := scalable(t, method)
 			for _, e := range engines {
 				p.scaleThrough(e, 2)
 			}
@@ -101,10 +109,7 @@ func (p *proxy) underLoad(e engine, load ...string) {
 // TestScaleTimesOut: a transaction that is held open has a change given up, or
 // is ended for it, and is named either way.
 func TestScaleTimesOut(t *testing.T) {
-	p := quickstart(t)
-	p.edit(func(config string) string {
-		return strings.ReplaceAll(config, "scaling:", "scaling:\n      method: restart")
-	})
+	p := scalable(t, "restart")
 	words := map[string]string{
 		postgres.name: "terminating connection due to serverless scale event timeout",
 		mariadb.name:  "The last transaction was aborted due to Seamless Scaling. Please retry.",
