@@ -34,7 +34,7 @@ func main() {
 	var only string
 	flag.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds of each run")
-	flag.StringVar(&only, "only", ".", "run the tests whose name matches")
+	flag.StringVar(&only, "only", ".", "run the tests whose name matches; resume: only how long a paused cluster's client waits")
 	flag.StringVar(&o.binary, "binary", "bin/serverlessproxy", "the proxy")
 	flag.StringVar(&o.output, "o", "", "write the table to this file too")
 	flag.Parse()
@@ -53,6 +53,11 @@ func run(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(dir)
 	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	if o.only.String() == "resume" {
+		table, err := resumes(ctx, o, dir)
+		fmt.Print(table)
 		return err
 	}
 	bed, err := newBed(ctx, dir, o.binary)
