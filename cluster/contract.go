@@ -10,6 +10,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,9 +47,13 @@ type Compute interface {
 	Start(ctx context.Context, size acu.Size) (Backend, error)
 	// Stop stops the engine cleanly and returns when its last process is gone.
 	Stop(ctx context.Context) error
-	// Resize changes the size. In place: the same generation.
+	// Resize changes the size. In place: the same generation. ErrNeedsRestart:
+	// nothing has changed, and only a restart can.
 	Resize(ctx context.Context, size acu.Size) (Backend, error)
 }
+
+// ErrNeedsRestart is a Resize's answer where only trying could tell.
+var ErrNeedsRestart = errors.New("the engine takes this size only by a restart")
 
 // Watcher is an optional ability of a Compute: Exited is closed when the
 // engine of the present generation ends without having been asked to.

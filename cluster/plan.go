@@ -59,7 +59,7 @@ func (c *Cluster) Plan(ctx context.Context, to acu.Capacity) (plan Plan, err err
 			return err
 		}
 		from := c.Status().ResumeCapacity
-		plan = Plan{From: from, To: to, Mode: c.modeOf(from, to).Mode, Steps: c.steps(from, to)}
+		plan = Plan{From: from, To: to, Mode: c.modeOf(from, to), Steps: c.steps(from, to)}
 		if plan.Mode == ByRestart {
 			plan.AtStart, plan.Live = append(plan.Live, plan.AtStart...), nil
 		}
@@ -85,11 +85,11 @@ func (c *Cluster) inPlace(from, to acu.Capacity) bool {
 	return c.running && !c.settings.Changes.Restart && !c.steps(from, to).Restart
 }
 
-func (c *Cluster) modeOf(from, to acu.Capacity) Change {
+func (c *Cluster) modeOf(from, to acu.Capacity) Mode {
 	if c.inPlace(from, to) {
-		return Change{From: from, To: to, Mode: InPlace}
+		return InPlace
 	}
-	return Change{From: from, To: to, Mode: ByRestart}
+	return ByRestart
 }
 
 // resultOf is how a change ended, in the metric's words.

@@ -78,10 +78,10 @@ func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
 	if from != to {
 		c.tell(scaling, fmt.Sprintf("from %d to %d ACU: %s", from, to, request.Reason))
 	}
-	done := c.modeOf(from, to)
+	done := Change{From: from, To: to}
 	began := time.Now()
-	forced, err := c.carryOut(ctx, waiting, request)
-	done.Result = resultOf(forced, err)
+	came, err := c.carryOut(ctx, waiting, request)
+	done.Mode, done.Result = came.mode, resultOf(came.forced, err)
 	if from == to { // it was only to be resumed
 		return err
 	}
@@ -93,7 +93,7 @@ func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
 		return err
 	}
 	c.note(from, to)
-	c.told(done, forced)
+	c.told(done, came.forced)
 	c.write()
 	return nil
 }
@@ -118,13 +118,20 @@ func (c *Cluster) checkCapacity(to acu.Capacity) error {
 	return nil
 }
 
-// carryOut does what a request asks. It returns who was ended for it.
-func (c *Cluster) carryOut(ctx, waiting context.Context, request Request) (forced *Holdouts, err error) {
+// carried is how a change was carried out, and who was ended for it.
+type carried struct {
+	mode   Mode
+	forced *Holdouts // nil: nobody
+}
+
+// carryOut does what a request asks.
+func (c *Cluster) carryOut(ctx, waiting context.Context, request Request) (carried, error) {
 	to := request.Capacity
 	if !c.running {
+		came := carried{mode: c.modeOf(c.Status().ResumeCapacity, to)}
 		c.intend(to)
 		c.resume(ctx, OnScale)
-		return nil, c.whyUnavailable()
+		return came, c.whyUnavailable()
 	}
 	c.publish(func(s *Status) { s.State, s.TargetCapacity, s.PausesAt = Scaling, to, time.Time{} })
 	return c.change(ctx, waiting, request)
@@ -132,11 +139,14 @@ func (c *Cluster) carryOut(ctx, waiting context.Context, request Request) (force
 
 // change is in place where the running engine takes the new size, and by a
 // restart otherwise.
-func (c *Cluster) change(ctx, waiting context.Context, request Request) (forced *Holdouts, err error) {
+func (c *Cluster) change(ctx, waiting context.Context, request Request) (carried, error) {
 	if c.inPlace(c.Status().ResumeCapacity, request.Capacity) {
-		return nil, c.resize(ctx, request.Capacity)
+		if err := c.resize(ctx, request.Capacity); !errors.Is(err, ErrNeedsRestart) {
+			return carried{mode: InPlace}, err
+		}
 	}
-	return c.restart(ctx, waiting, request)
+	forced, err := c.restart(ctx, waiting, request)
+	return carried{ByRestart, forced}, err
 }
 
 // resize changes the size of the engine that runs. One that takes the new size
@@ -145,6 +155,9 @@ func (c *Cluster) resize(ctx context.Context, to acu.Capacity) error {
 	resizing, cancel := context.WithTimeout(ctx, c.settings.ResumeTimeout)
 	defer cancel()
 	backend, err := c.compute.Resize(resizing, c.size(to))
+	if errors.Is(err, ErrNeedsRestart) {
+		return err
+	}
 	if err != nil {
 		from := c.Status().ResumeCapacity
 		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.settings.ResumeTimeout)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -161,6 +162,7 @@ func TestScaleInPlace(t *testing.T) {
 		{"in place", false, false, nil, "scaled inplace done"},
 		{"always by a restart", true, false, nil, "scaled restart done"},
 		{"needs a restart", false, true, nil, "scaled restart done"},
+		{"finds out that it needs one", false, false, fmt.Errorf("exit status 3: %w", ErrNeedsRestart), "scaled restart done"},
 		{"fails", false, false, errors.New("no"), "scaled inplace failed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -171,7 +173,8 @@ func TestScaleInPlace(t *testing.T) {
 				})
 				before := h.wake()
 				h.witness.take()
-				if err := h.Scale(context.Background(), Request{Capacity: 8}); (err == nil) != (tt.fails == nil) {
+				failed := strings.Contains(tt.want, "failed")
+				if err := h.Scale(context.Background(), Request{Capacity: 8}); (err != nil) != failed {
 					t.Fatal(err)
 				}
 				if lines, _ := h.witness.take(); !slices.Equal(lines, []string{tt.want}) {
@@ -182,7 +185,7 @@ func TestScaleInPlace(t *testing.T) {
 					t.Errorf("the same engine: %v", same)
 				}
 				want := acu.Capacity(8)
-				if tt.fails != nil {
+				if failed {
 					want = 2
 				}
 				if s := h.Status(); s.Capacity != want || s.TargetCapacity != want || s.State != Available {

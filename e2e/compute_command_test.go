@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,10 +28,16 @@ ctl() { as "$(ls -d /usr/lib/postgresql/*/bin/pg_ctl | sort -V | tail -n 1)" -D 
 `
 	pgStart = pgCommon + `echo start >> DIR/runs
 if [ -e DIR/broken ]; then echo "the disk of this cluster is full"; exit 7; fi
+echo "${SERVERLESSPROXY_MAX_CONNECTIONS:-20}" > DIR/connections
 ctl -w -t 30 -l DIR/db/log.txt -o "-p PORT -h 127.0.0.1 -k DIR/db -N ${SERVERLESSPROXY_MAX_CONNECTIONS:-20}" start
 `
 	pgStop   = pgCommon + "ctl -m fast -w stop\n"
 	pgStatus = pgCommon + "ctl status\n"
+	// A larger max_connections needs a restart.
+	pgResize = pgCommon + `echo "$1" >> DIR/resized
+if [ -e DIR/broken ]; then echo "this host is full"; exit 1; fi
+[ "$SERVERLESSPROXY_MAX_CONNECTIONS" -le "$(cat DIR/connections)" ] || exit 3
+`
 
 	myStart = `#!/bin/sh
 set -eu
@@ -52,6 +59,14 @@ set -eu
 pid=$(cat DIR/db/pid)
 kill "$pid"
 while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+`
+	// This host has no room for 8 ACU beside what runs.
+	myResize = `#!/bin/sh
+set -eu
+echo "$1" >> DIR/resized
+if [ -e DIR/broken ]; then echo "this host is full"; exit 1; fi
+[ "$SERVERLESSPROXY_CAPACITY" -lt 8 ] || exit 3
+mariadb --no-defaults -S DIR/db/s -u root -e "set global max_connections = $SERVERLESSPROXY_MAX_CONNECTIONS"
 `
 )
 
@@ -101,12 +116,12 @@ clusters:
     engine: postgres
     encryption: external
     resume_timeout: 40s
-    compute: {driver: command, address: %q, user: proxy, password_file: secret, start: [./pg/start], stop: [./pg/stop], status: [./pg/status]}
+    compute: {driver: command, address: %q, user: proxy, password_file: secret, start: [./pg/start], stop: [./pg/stop], resize: [./pg/resize], status: [./pg/status]}
   - name: my
     engine: mariadb
     encryption: external
     resume_timeout: 40s
-    compute: {driver: command, address: %q, user: proxy, password_file: secret, start: [./my/start], stop: [./my/stop]}
+    compute: {driver: command, address: %q, user: proxy, password_file: secret, start: [./my/start], stop: [./my/stop], resize: [./my/resize]}
 `, dir, doors["admin"], doors["postgres"], doors["mysql"], clusters["pg"].address, clusters["my"].address)
 	p.put("serverlessproxy.yaml", config, 0o600)
 	p.put("secret", "proxy-password\n", 0o600)
@@ -170,6 +185,7 @@ func (p *proxy) makePostgres(c commanded) {
 	p.script(c, "start", pgStart)
 	p.script(c, "stop", pgStop)
 	p.script(c, "status", pgStatus)
+	p.script(c, "resize", pgResize)
 	p.script(c, "init", pgCommon+"ctl init -s -o '-U postgres --auth-local=trust --auth-host=scram-sha-256 --no-sync'\n")
 	p.mustRun(filepath.Join(c.dir, "init"))
 	p.launch(filepath.Join(c.dir, "start"))
@@ -184,6 +200,7 @@ func (p *proxy) makeMariaDB(c commanded) {
 	p.makeFolder(c, "mysql")
 	p.script(c, "start", myStart)
 	p.script(c, "stop", myStop)
+	p.script(c, "resize", myResize)
 	user := "--skip-name-resolve"
 	if os.Geteuid() == 0 {
 		user = "--user=mysql"
@@ -271,6 +288,33 @@ func TestComputeCommand(t *testing.T) {
 				t.Errorf("after a pause: %q", got)
 			}
 		})
+		t.Run(e.name+"/takes another size", func(t *testing.T) {
+			conn := p.connect(e)
+			defer conn.Close()
+			if _, err := conn.ExecContext(ctx, keep); err != nil {
+				t.Fatal(err)
+			}
+			for _, change := range resizes[e.name] {
+				p.resizes(t, c, e, change)
+				if got := one(t, conn, kept); got != "7MB" {
+					t.Errorf("after the change to %d ACU: %q", change.to, got)
+				}
+			}
+		})
+		t.Run(e.name+"/a resize that fails", func(t *testing.T) {
+			before := p.cluster(e)
+			p.put(filepath.Join(e.cluster, "broken"), "", 0o600)
+			defer os.Remove(filepath.Join(c.dir, "broken"))
+			if out, code := p.command("scale", e.cluster, "--capacity", "16"); code != 1 {
+				t.Errorf("exit %d: %s", code, out)
+			}
+			if now := p.cluster(e); now.Capacity != before.Capacity || now.State != "available" {
+				t.Errorf("it is %+v, was %+v", now, before)
+			}
+			if last := p.lastReason(e); !strings.Contains(last, "this host is full") {
+				t.Errorf("the event says %q", last)
+			}
+		})
 		t.Run(e.name+"/an engine that dies", func(t *testing.T) {
 			conn := p.connect(e)
 			defer conn.Close()
@@ -323,4 +367,50 @@ func TestComputeCommand(t *testing.T) {
 			}
 		}
 	})
+}
+
+// resizing is a change of size, by a restart or without.
+type resizing struct {
+	to       int
+	restarts bool
+}
+
+var resizes = map[string][]resizing{
+	postgres.name: {{4, true}, {2, false}},
+	mariadb.name:  {{4, false}, {8, true}, {2, false}},
+}
+
+// resizes scales, and sees that the resize command was asked, whether the
+// engine was restarted, and that it has the size.
+func (p *proxy) resizes(t *testing.T, c commanded, e engine, change resizing) {
+	t.Helper()
+	starts := c.starts()
+	if out, code := p.command("scale", e.cluster, "--capacity", strconv.Itoa(change.to)); code != 0 {
+		t.Fatalf("scale to %d: exit %d: %s", change.to, code, out)
+	}
+	if err := p.atCapacity(e, change.to); err != nil {
+		t.Error(err)
+	}
+	if restarted := c.starts() != starts; restarted != change.restarts {
+		t.Errorf("to %d ACU: restarted %v, want %v", change.to, restarted, change.restarts)
+	}
+	asked, _ := os.ReadFile(filepath.Join(c.dir, "resized"))
+	if lines := strings.Fields(string(asked)); len(lines) == 0 || lines[len(lines)-1] != strconv.Itoa(change.to) {
+		t.Errorf("to %d ACU: the resize command was asked for %v", change.to, lines)
+	}
+	has, err := strconv.Atoi(one(t, p.open(e), map[string]string{postgres.name: "show max_connections", mariadb.name: "select @@global.max_connections"}[e.name]))
+	if ceiling := p.cluster(e).Ceiling; err != nil || has <= ceiling {
+		t.Errorf("at %d ACU the engine admits %d connections (%v), the endpoint %d", change.to, has, err, ceiling)
+	}
+}
+
+// lastReason is why the last event came.
+func (p *proxy) lastReason(e engine) string {
+	p.t.Helper()
+	var events []struct{ Reason string }
+	p.mustCommand(&events, "events", e.cluster)
+	if len(events) == 0 {
+		return ""
+	}
+	return events[len(events)-1].Reason
 }

@@ -60,6 +60,7 @@ var (
 	_ cluster.Compute = (*Compute)(nil)
 	_ cluster.Watcher = (*Compute)(nil)
 	_ cluster.Adopter = (*Compute)(nil)
+	_ cluster.Planner = (*Compute)(nil)
 )
 
 // New is a Compute. Nothing is run yet.
@@ -145,25 +146,6 @@ func (c *Compute) Stop(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("the stop command is done, but the server at %s still runs", c.address), err)
 		}
 	}
-}
-
-// Resize has the size changed in place; where there is no command for that, or
-// it says that it cannot (exit code 3), by a stop and a start.
-func (c *Compute) Resize(ctx context.Context, size acu.Size) (cluster.Backend, error) {
-	if len(c.commands.Resize) > 0 {
-		err := c.runner.run(ctx, order{action: "resize", program: c.commands.Resize, size: size})
-		if err == nil {
-			return c.server.Reached()
-		}
-		if !saysNo(err) {
-			return cluster.Backend{}, err
-		}
-		c.log.Info("the resize command asks for a restart", "capacity", size.Capacity)
-	}
-	if err := c.Stop(ctx); err != nil {
-		return cluster.Backend{}, err
-	}
-	return c.Start(ctx, size)
 }
 
 // Exited is closed when the server of the present generation is gone.

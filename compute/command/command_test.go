@@ -125,37 +125,6 @@ TOKEN=x
 	}
 }
 
-func TestResize(t *testing.T) {
-	for name, c := range map[string]struct {
-		resize     []string
-		generation uint64
-		fails      bool
-	}{
-		"none":            {nil, 2, false},
-		"in place":        {sh("exit 0"), 1, false},
-		"only by restart": {sh("exit 3"), 2, false},
-		"fails":           {sh("echo no memory; exit 1"), 0, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := open(t)
-			commands := usual
-			commands.Resize = c.resize
-			compute := s.compute(commands, time.Minute)
-			if _, err := compute.Start(t.Context(), size); err != nil {
-				t.Fatal(err)
-			}
-			defer compute.Stop(t.Context())
-			b, err := compute.Resize(t.Context(), size)
-			if (err != nil) != c.fails || b.Generation != c.generation {
-				t.Errorf("%+v, %v", b, err)
-			}
-			if c.fails && !strings.Contains(err.Error(), "no memory") {
-				t.Error(err)
-			}
-		})
-	}
-}
-
 func TestAStartThatFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		start []string

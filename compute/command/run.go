@@ -88,12 +88,17 @@ func (o order) environment() []string {
 	if o.size.Capacity == 0 {
 		return told
 	}
-	return append(told,
-		fmt.Sprintf("SERVERLESSPROXY_CAPACITY=%d", o.size.Capacity),
-		fmt.Sprintf("SERVERLESSPROXY_MEMORY=%d", o.size.Memory),
-		"SERVERLESSPROXY_CPU="+strconv.FormatFloat(o.size.CPU, 'f', -1, 64),
-		fmt.Sprintf("SERVERLESSPROXY_MAX_CONNECTIONS=%d", o.size.MaxConnections),
-	)
+	return append(told, variables(o.size)...)
+}
+
+// variables are what a command is told of a size.
+func variables(size acu.Size) []string {
+	return []string{
+		fmt.Sprintf("SERVERLESSPROXY_CAPACITY=%d", size.Capacity),
+		fmt.Sprintf("SERVERLESSPROXY_MEMORY=%d", size.Memory),
+		"SERVERLESSPROXY_CPU=" + strconv.FormatFloat(size.CPU, 'f', -1, 64),
+		fmt.Sprintf("SERVERLESSPROXY_MAX_CONNECTIONS=%d", size.MaxConnections),
+	}
 }
 
 func saysNo(err error) bool {
