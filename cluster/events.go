@@ -1,17 +1,24 @@
 package cluster
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
 
-// happening is a kind of event.
+	"serverlessproxy/acu"
+)
+
+// happening is a kind of event. FROM, TO and REASON in its message are a
+// change's own.
 type happening struct{ id, message string }
 
 // What happens to a cluster, by RDS's numbers and in its words where RDS has
 // them.
 var (
-	scaling       = happening{"RDS-EVENT-0141", "Scaling of the DB cluster was initiated."}
-	scaled        = happening{"RDS-EVENT-0142", "Scaling of the DB cluster is complete."}
-	notScaled     = happening{"RDS-EVENT-0143", "Scaling of the DB cluster failed."}
-	scaledByForce = happening{"RDS-EVENT-0149", "The DB cluster has scaled, but scaling was not seamless."}
+	scaling       = happening{"RDS-EVENT-0141", "Scaling DB cluster from FROM to TO for this reason: REASON."}
+	scaled        = happening{"RDS-EVENT-0142", "The DB cluster has scaled from FROM to TO."}
+	notScaled     = happening{"RDS-EVENT-0143", "The DB cluster failed to scale from FROM to TO for this reason: REASON."}
+	scaledByForce = happening{"RDS-EVENT-0149", "The DB cluster has scaled from FROM to TO, but scaling wasn't seamless for this reason: REASON."}
 	pausing       = happening{"RDS-EVENT-0144", "The DB cluster is being paused."}
 	paused        = happening{"RDS-EVENT-0145", "The DB cluster is paused."}
 	notPaused     = happening{"RDS-EVENT-0146", "Pause was canceled for the DB cluster."}
@@ -47,6 +54,37 @@ func (t Trigger) reason() string {
 		return "its engine ended unexpectedly"
 	}
 	return askedByOperator
+}
+
+// tellChange is tell for a change of capacity. Its message holds the reason's
+// first line.
+func (c *Cluster) tellChange(what happening, change Change, reason string) {
+	what.message = strings.NewReplacer(
+		"FROM", units(change.From), "TO", units(change.To), "REASON", strings.TrimSuffix(firstLine(reason), "."),
+	).Replace(what.message)
+	c.tell(what, reason)
+}
+
+func units(capacity acu.Capacity) string {
+	if capacity == 1 {
+		return "1 capacity unit"
+	}
+	return fmt.Sprintf("%d capacity units", capacity)
+}
+
+// Aside is what a line for people says after the message: the first line of
+// the reason, where the message does not hold it.
+func (e Event) Aside() string {
+	reason := firstLine(e.Reason)
+	if strings.Contains(e.Message, strings.TrimSuffix(reason, ".")) {
+		return ""
+	}
+	return reason
+}
+
+func firstLine(text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	return strings.TrimSpace(first)
 }
 
 // tell writes an event down and tells the observer.

@@ -75,10 +75,10 @@ func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
 	if from == to && c.running {
 		return nil
 	}
-	if from != to {
-		c.tell(scaling, fmt.Sprintf("from %d to %d ACU: %s", from, to, request.Reason))
-	}
 	done := Change{From: from, To: to}
+	if from != to {
+		c.tellChange(scaling, done, request.Reason)
+	}
 	began := time.Now()
 	came, err := c.carryOut(ctx, waiting, request)
 	done.Mode, done.Result = came.mode, resultOf(came.forced, err)
@@ -88,7 +88,7 @@ func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
 	done.Took = time.Since(began)
 	c.observer.Scaled(c.name, done)
 	if err != nil {
-		c.tell(notScaled, why(err))
+		c.tellChange(notScaled, done, why(err))
 		c.write()
 		return err
 	}
@@ -100,12 +100,11 @@ func (c *Cluster) scale(ctx, waiting context.Context, request Request) error {
 
 // told is the event of a change that came about.
 func (c *Cluster) told(done Change, forced *Holdouts) {
-	sizes := fmt.Sprintf("from %d to %d ACU", done.From, done.To)
 	if forced != nil {
-		c.tell(scaledByForce, sizes+"; "+why(forced))
+		c.tellChange(scaledByForce, done, why(forced))
 		return
 	}
-	c.tell(scaled, sizes)
+	c.tellChange(scaled, done, "")
 }
 
 func (c *Cluster) checkCapacity(to acu.Capacity) error {

@@ -256,9 +256,8 @@ func eventLine(e cluster.Event) string {
 		line += " " + e.ID
 	}
 	line += " " + e.Message
-	if e.Reason != "" {
-		first, _, _ := strings.Cut(e.Reason, "\n")
-		line += " (" + first + ")"
+	if aside := e.Aside(); aside != "" {
+		line += " (" + aside + ")"
 	}
 	return line
 }
