@@ -29,6 +29,7 @@ func (s *session) changeUser(r relay.Return) {
 		return
 	}
 	client := &packets{conn: s.client, seq: seq + 1}
+	s.unread = nil // it is being answered
 	ok, err := s.becomeAnother(client, change)
 	switch {
 	case err == nil:

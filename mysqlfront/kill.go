@@ -27,6 +27,7 @@ func (s *session) kill(r relay.Return) {
 		s.lend(r.FromClient, r.FromBackend)
 		return
 	}
+	s.unread = rest // what came before is being answered
 	answered, err := s.carryOut(order, payload, seq)
 	if said, ok := answerTo(err); ok {
 		err = s.tell(seq+1, said.packet())

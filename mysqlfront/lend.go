@@ -1,6 +1,7 @@
 package mysqlfront
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 // side and not been passed on. Without a backend the relay only waits for the
 // client.
 func (s *session) lend(fromClient, fromBackend []byte) {
+	s.unread = fromClient
 	s.mu.Lock()
 	closing := s.closing
 	if closing == nil {
@@ -29,13 +31,13 @@ func (s *session) lend(fromClient, fromBackend []byte) {
 		return
 	}
 	defer s.mu.Unlock()
-	e := relay.Ends{Client: s.client, FromClient: fromClient, FromBackend: fromBackend}
+	e := relay.Ends{Client: s.client, FromClient: fromClient}
 	if s.backend != nil {
-		e.Backend = s.backend.conn
+		e.Backend, e.FromBackend = s.backend.conn, fromBackend
 		s.scanner.settle()
 	}
 	releases := s.releases()
-	s.scanner.next = nil
+	s.unread, s.scanner.next = nil, nil
 	if s.backend != nil && s.seat.ReleaseAtOnce() && !releases {
 		s.scanner.next = s.releaseLater
 	}
@@ -74,7 +76,7 @@ func (s *session) returned(r relay.Return) {
 	s.mu.Lock()
 	s.loan = nil
 	s.mu.Unlock()
-	s.client = r.Client
+	s.client, s.unread = r.Client, r.FromClient
 	if s.backend != nil {
 		s.backend.conn = r.Backend
 	}
@@ -82,7 +84,7 @@ func (s *session) returned(r relay.Return) {
 	case relay.Stopped:
 		s.stopped(r)
 	case relay.Recalled:
-		s.atSafePoint()
+		s.atSafePoint(r)
 	case relay.Readable:
 		s.wake(r.FromClient)
 	case relay.ClientGone:
@@ -129,22 +131,28 @@ func (s *session) stopped(r relay.Return) {
 	}
 }
 
-// atSafePoint leaves, parks, or goes on.
-func (s *session) atSafePoint() {
+// atSafePoint leaves, parks, or goes on. Where a connection is wrapped, what
+// came in that moment has been read already and comes with the session: a
+// request is passed on to this backend or the next, and an engine that says
+// something unasked is left to say it.
+func (s *session) atSafePoint(r relay.Return) {
 	s.mu.Lock()
 	draining, p := s.draining, s.parking
 	s.parking = nil
 	s.mu.Unlock()
-	if p != nil {
+	switch {
+	case p != nil && len(r.FromBackend) > 0:
+		p.result <- errNotNow
+	case p != nil:
 		p.result <- s.park(p.ctx)
-	} else if !draining && s.releases() {
+	case !draining && len(r.FromClient)+len(r.FromBackend) == 0 && s.releases():
 		s.release()
 	}
 	if draining {
 		s.end(errDraining)
 		return
 	}
-	s.lend(nil, nil)
+	s.lend(r.FromClient, r.FromBackend)
 }
 
 // release parks the session because its backend is to be another's meanwhile.
@@ -272,7 +280,7 @@ func (s *session) question(why error) (seq byte, asked bool) {
 	const glance = 5 * time.Millisecond
 	s.client.SetReadDeadline(time.Now().Add(glance))
 	header := make([]byte, mysqlwire.HeaderSize)
-	if _, err := io.ReadFull(s.client, header); err != nil {
+	if _, err := io.ReadFull(io.MultiReader(bytes.NewReader(s.unread), s.client), header); err != nil {
 		return 0, false
 	}
 	return header[3] + 1, true

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"serverlessproxy/cluster"
 	"serverlessproxy/mysqlfront"
 	"serverlessproxy/pool"
@@ -412,5 +414,38 @@ func TestLockInARoutine(t *testing.T) {
 	r.expect(r.query("SELECT GET_LOCK(CONCAT('x', 'y'), 1) + RELEASE_LOCK('xy')"), "2")
 	if err := h.parkAll(); err != nil {
 		t.Error(err, h.pool.Pins())
+	}
+}
+
+// TestReleaseWhileWrapped: behind TLS and compression a request may be read in
+// the very moment in which its session is taken out of the relay.
+func TestReleaseWhileWrapped(t *testing.T) {
+	const perClient = 1500
+	for _, options := range []string{"tls=skip-verify", "compress=true"} {
+		t.Run(options, func(t *testing.T) {
+			t.Parallel()
+			h := build(t, func(_ *mysqlfront.Config, target *router.Target, _ *router.Listener) {
+				limits := pooltest.Limits(100)
+				limits.ReleaseAfter = pool.AtOnce
+				_, waker := pooltest.New("unix", needEngine(t).socket)
+				target.Pool = pool.New(pool.Config{Cluster: "test", Waker: waker, Limits: limits})
+			})
+			db := h.open("app:pw", "app", options+"&readTimeout=20s")
+			var clients errgroup.Group
+			for range 4 {
+				clients.Go(func() error {
+					for i := range perClient / 4 {
+						var v int
+						if err := db.QueryRow("SELECT " + strconv.Itoa(i)).Scan(&v); err != nil || v != i {
+							return fmt.Errorf("query %d: %d, %w", i, v, err)
+						}
+					}
+					return nil
+				})
+			}
+			if err := clients.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

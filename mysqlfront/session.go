@@ -37,6 +37,7 @@ type session struct {
 	hello   mysqlwire.Response // what its backends are told
 	scanner *scanner
 	client  net.Conn
+	unread  []byte   // of the client's, while the session is in hand
 	backend *backend // nil while it has none
 	parked  *parked  // what it had when it gave its backend up, nil otherwise
 	// releasing: its backend is to be another's meanwhile, and the cluster stays.
