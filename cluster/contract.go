@@ -37,6 +37,7 @@ type Backend struct {
 	Network    string // "unix" or "tcp"
 	Address    string
 	Generation uint64
+	Sessions   int // how many sessions the engine has room for while it runs; 0: as many as its cluster admits
 }
 
 // Compute runs an engine. The cluster's goroutine alone calls it, one call at
@@ -92,6 +93,9 @@ type Occupants interface {
 	// ctx. On an error (*Holdouts) sessions keep what they have, and the
 	// doors are open again: nobody noticed.
 	Park(ctx context.Context) error
+	// ParkTogether is Park where nobody gives a backend up before everybody
+	// can: on an error everybody has the one that they had.
+	ParkTogether(ctx context.Context) error
 	// Evict ends sessions that a forced change of capacity cannot wait for.
 	Evict(sessions []string)
 	// Waking is called when a new backend answers, before anybody else may

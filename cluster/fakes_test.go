@@ -76,7 +76,7 @@ func (e *engine) Start(ctx context.Context, size acu.Size) (Backend, error) {
 		e.generation++
 		e.running, e.exited = true, make(chan struct{})
 	}
-	return Backend{"unix", fmt.Sprintf("/run/%d", e.generation), e.generation}, nil
+	return Backend{Network: "unix", Address: fmt.Sprintf("/run/%d", e.generation), Generation: e.generation}, nil
 }
 
 func (e *engine) Stop(ctx context.Context) error {
@@ -157,7 +157,7 @@ type elastic struct {
 func (e *elastic) Resize(context.Context, acu.Size) (Backend, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return Backend{"unix", fmt.Sprintf("/run/%d", e.generation), e.generation}, e.fails
+	return Backend{Network: "unix", Address: fmt.Sprintf("/run/%d", e.generation), Generation: e.generation}, e.fails
 }
 
 func (e *elastic) Plan(from, to acu.Size) Steps {
@@ -201,6 +201,8 @@ func (o *crowd) Anyone() bool {
 	defer o.mu.Unlock()
 	return o.anyone
 }
+
+func (o *crowd) ParkTogether(ctx context.Context) error { return o.Park(ctx) }
 
 func (o *crowd) Park(ctx context.Context) error {
 	o.mu.Lock()

@@ -10,8 +10,7 @@ const (
 	defaultScaleTimeout = 300 * time.Second
 	scalingWindow       = 50 * time.Millisecond // first look for a scaling point; it doubles
 	longestWindow       = time.Second           // …up to here: new transactions wait no longer
-	firstScaleDelay     = time.Second           // between two looks; it doubles too
-	longestScaleDelay   = 10 * time.Second
+	openFor             = 5                     // times as long the doors are open until the next look
 )
 
 // scalingPoint has every session give up its backend. Where none is found in
@@ -26,21 +25,23 @@ func (c *Cluster) scalingPoint(ctx context.Context, request Request) (forced *Ho
 }
 
 // lookForScalingPoint looks in short windows, with the doors open between
-// them, so that a long transaction of one session starves nobody else.
+// them, so that a long transaction of one session starves nobody else: nobody
+// gives up a backend before everybody can, and who waits at a safe point does
+// so for a sixth of the time at most.
 func (c *Cluster) lookForScalingPoint(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	backend := c.Status().Backend
-	for tried, window := 0, scalingWindow; ; tried, window = tried+1, min(2*window, longestWindow) {
+	for window := scalingWindow; ; window = min(2*window, longestWindow) {
 		c.publish(func(s *Status) { s.Backend = Backend{} })
-		err := c.parkWithin(ctx, window)
+		err := within(ctx, window, c.occupants.ParkTogether)
 		if err == nil {
 			return nil
 		}
 		c.occupants.Resettle(c.Status().ResumeCapacity)
 		c.publish(func(s *Status) { s.Backend = backend })
 		select {
-		case <-time.After(backoff(firstScaleDelay, longestScaleDelay, tried+1)):
+		case <-time.After(openFor * window):
 		case <-c.exited:
 			return ErrScalingEnded
 		case <-ctx.Done():
@@ -56,7 +57,7 @@ func (c *Cluster) forceScalingPoint(ctx context.Context) (forced *Holdouts, err 
 	defer cancel()
 	c.publish(func(s *Status) { s.Backend = Backend{} })
 	for {
-		err := c.parkWithin(ctx, longestWindow)
+		err := within(ctx, longestWindow, c.occupants.Park)
 		var held *Holdouts
 		if err == nil || !errors.As(err, &held) || ctx.Err() != nil {
 			return forced, err
@@ -67,10 +68,10 @@ func (c *Cluster) forceScalingPoint(ctx context.Context) (forced *Holdouts, err 
 	}
 }
 
-func (c *Cluster) parkWithin(ctx context.Context, window time.Duration) error {
+func within(ctx context.Context, window time.Duration, park func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, window)
 	defer cancel()
-	return c.occupants.Park(ctx)
+	return park(ctx)
 }
 
 func (h *Holdouts) names() (names []string) {

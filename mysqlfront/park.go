@@ -151,6 +151,9 @@ func (s *session) leaveWith(ctx context.Context, fresh *fresh, r *reading) error
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", errNotNow, err)
 	}
+	if err := s.seat.Ready(); err != nil {
+		return err
+	}
 	p := &parked{
 		carried:   r.carried,
 		multi:     s.scanner.MultiStatements(),

@@ -38,9 +38,13 @@ func (s *session) capture() error {
 		return &pool.Pinned{Reasons: pins}
 	}
 	s.pin()
-	if hasSpoken(s.client) && !s.seat.ForScale() {
+	if hasSpoken(s.client) && !s.seat.Insisted() {
 		s.seat.CountPark(pool.Recoverable)
 		return &pool.Pinned{Reasons: []string{pgwire.InRequest.String()}}
+	}
+	if err := s.seat.Ready(); err != nil {
+		s.seat.CountPark(pool.Recoverable)
+		return err
 	}
 	if len(read.channels) > 0 {
 		if err := s.leaveEars(read.channels); err != nil {

@@ -43,7 +43,8 @@ type Session interface {
 	// Park makes the session give its backend up at a safe point before ctx
 	// ends. nil: the state is kept and the backend closed. Otherwise nothing
 	// has changed for the client and the session has its backend still; a
-	// *Pinned says why. Parking a parked session does nothing.
+	// *Pinned says why. Parking a parked session does nothing. Before it gives
+	// the backend up it asks Seat.Ready, whose error it returns.
 	Park(ctx context.Context) error
 	// Drain lets the request or transaction that runs finish, until ctx ends,
 	// then says goodbye in the engine's own words and closes.

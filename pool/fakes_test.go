@@ -95,6 +95,9 @@ func (g *guest) Park(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := seat.Ready(); err != nil {
+		return err
+	}
 	seat.Set(Parked)
 	return nil
 }

@@ -32,7 +32,7 @@ func (p *Pool) Quiet() time.Duration {
 	}
 	latest := p.gone
 	for _, s := range p.seats {
-		if phase := s.Phase(); phase.busy() || phase == Held {
+		if phase := s.Phase(); phase.busy() || phase == Held || phase == Queued {
 			return 0
 		}
 		latest = max(latest, s.active.Load())
@@ -74,30 +74,31 @@ func (p *Pool) Park(ctx context.Context) error {
 		})
 	}
 	parking.Wait()
-	holdouts = slices.DeleteFunc(holdouts, func(h *cluster.Holdout) bool { return h == nil })
-	if len(holdouts) == 0 {
-		p.everybodyParked(ctx)
-		return nil
+	if err := holdoutsOf(holdouts); err != nil {
+		return err
 	}
-	failure := &cluster.Holdouts{}
-	for _, h := range holdouts {
-		failure.Sessions = append(failure.Sessions, *h)
-	}
-	return failure
+	p.everybodyParked(ctx)
+	return nil
 }
 
 // parkOne returns who holds out and why; nil if the session is parked or gone.
 func (p *Pool) parkOne(ctx context.Context, s *Seat, why ParkReason) *cluster.Holdout {
+	held, _ := p.ask(ctx, s, why)
+	return held
+}
+
+// ask is parkOne with what the session said.
+func (p *Pool) ask(ctx context.Context, s *Seat, why ParkReason) (*cluster.Holdout, error) {
 	if !p.seated(s) {
-		return nil
+		return nil, nil
 	}
 	s.asked.Store(1 + uint32(why))
 	err := s.session.Park(ctx)
 	s.asked.Store(0)
 	if err == nil || !p.seated(s) {
-		return nil
+		return nil, nil
 	}
-	return &cluster.Holdout{Session: s.id, Reasons: whyPinned(s, err)}
+	return &cluster.Holdout{Session: s.id, Reasons: whyPinned(s, err)}, err
 }
 
 // whyPinned is in the words of the pin reasons, or of the phase that the
@@ -161,6 +162,7 @@ func (p *Pool) Resettle(c acu.Capacity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.capacity = c
+	p.giveRoomLocked()
 	p.admitLocked()
 }
 

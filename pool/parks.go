@@ -15,9 +15,12 @@ func (s *Seat) CountPark(o Outcome) {
 	s.countPark(why, o)
 }
 
-// ForScale tells whether the session is asked to park for a change of capacity:
-// then a request that has come meanwhile waits for the engine's new size.
-func (s *Seat) ForScale() bool { return s.asked.Load() == uint32(ForScale)+1 }
+// Insisted tells whether the session is asked to park although its client may
+// have sent a request meanwhile, which waits then: for a change of capacity, or
+// because another waits for a backend.
+func (s *Seat) Insisted() bool {
+	return s.asked.Load() == uint32(ForScale)+1 || s.insisted.Load()
+}
 
 // CountOutlived counts that the session has outlived its engine.
 func (s *Seat) CountOutlived() { s.countPark(ForEngineLost, Done) }

@@ -59,8 +59,12 @@ type Pool struct {
 	waking   []func(context.Context, cluster.Backend) error
 	parked   []func(context.Context)
 
-	inUse  atomic.Int64 // seats with a backend
-	atOnce atomic.Bool  // Limits.ReleaseAtOnce, for those who ask often
+	applicants list.List // of *applicant: who has a seat and waits for a backend
+
+	inUse  atomic.Int64  // seats with a backend
+	short  atomic.Int64  // who waits for one, or is about to; for those who ask often
+	wanted chan struct{} // has room for one: Run is to have somebody give one up
+	atOnce atomic.Bool   // Limits.ReleaseAtOnce, for those who ask often
 }
 
 // waiter is one in the queue. While it is in its line the pool may admit it or
@@ -84,6 +88,7 @@ func New(config Config) *Pool {
 		capacity: config.Waker.Status().ResumeCapacity,
 		seats:    map[string]*Seat{},
 		sparesOf: map[string][]*spare{},
+		wanted:   make(chan struct{}, 1),
 	}
 	if p.observer == nil {
 		p.observer = nobody{}
@@ -230,6 +235,7 @@ func (p *Pool) leaveLocked(s *Seat) {
 	delete(p.seats, s.id)
 	s.letGo()
 	p.gone = max(p.gone, s.activeAt(time.Now()))
+	p.giveRoomLocked()
 	p.admitLocked()
 }
 

@@ -21,12 +21,14 @@ type Seat struct {
 
 	phase  atomic.Uint32
 	active atomic.Int64 // when it was last busy, as the pool counts
-	backed atomic.Bool  // it was given a backend since it was last parked
+	backed atomic.Bool  // it was given a backend, or is to be, since it was last parked
 	pins   atomic.Pointer[[]string]
 
 	tally     *Tally
-	asked     atomic.Uint32 // 1 + the ParkReason for which it is being asked to park
-	parkedFor atomic.Uint32 // the ParkReason for which it was parked last
+	fence     atomic.Pointer[fence] // while it is asked to park together with the others
+	asked     atomic.Uint32         // 1 + the ParkReason for which it is being asked to park
+	insisted  atomic.Bool           // …for the sake of another, so that its own client's next request waits
+	parkedFor atomic.Uint32         // the ParkReason for which it was parked last
 
 	mu   sync.Mutex // protects following
 	info Info
@@ -63,14 +65,17 @@ func (s *Seat) Backend(ctx context.Context, trigger cluster.Trigger) (cluster.Ba
 }
 
 func (s *Seat) admitted(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error) {
-	status := s.pool.waker.Status()
-	if backend := status.Backend; backend != (cluster.Backend{}) && s.pool.occupy(s, backend) {
-		return backend, nil
+	status, held := s.pool.waker.Status(), "queue"
+	switch serves := status.Backend != (cluster.Backend{}); {
+	case serves && s.pool.occupy(s, status.Backend) == occupied:
+		return status.Backend, nil
+	case !serves:
+		held = holdUp(status.State)
 	}
 	before := Phase(s.phase.Swap(uint32(Held)))
 	began := time.Now()
 	backend, err := s.wait(ctx, trigger)
-	s.pool.observer.Held(s.pool.name, holdUp(status.State), time.Since(began))
+	s.pool.observer.Held(s.pool.name, held, time.Since(began))
 	if err != nil {
 		s.phase.Store(uint32(before))
 	}
@@ -81,24 +86,46 @@ func (s *Seat) admitted(ctx context.Context, trigger cluster.Trigger) (cluster.B
 func (s *Seat) wait(ctx context.Context, trigger cluster.Trigger) (cluster.Backend, error) {
 	for {
 		backend, err := s.pool.waker.Wake(ctx, trigger)
-		if err != nil || s.pool.occupy(s, backend) {
+		if err != nil {
+			s.letGo() // of the room that it was given in line
+			s.pool.freed()
 			return backend, err
+		}
+		switch s.pool.occupy(s, backend) {
+		case occupied:
+			return backend, nil
+		case full:
+			if err := s.pool.standInLine(ctx, s); err != nil {
+				return cluster.Backend{}, err
+			}
 		}
 	}
 }
 
+// occupancy is how an attempt to use a backend ended.
+type occupancy int
+
+const (
+	occupied occupancy = iota
+	ceased             // the cluster does not serve it any more
+	full               // there is no room for another session
+)
+
 // occupy lets a seat use a backend if the cluster has not ceased to serve it
 // meanwhile. A cluster says that it does not serve before it parks anybody: so
 // either this finds out, or Park finds this seat.
-func (p *Pool) occupy(s *Seat, backend cluster.Backend) bool {
+func (p *Pool) occupy(s *Seat, backend cluster.Backend) occupancy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waker.Status().Backend != backend {
-		return false
+		return ceased
+	}
+	if !s.backed.Load() && (p.applicants.Len() > 0 || !p.hasRoom(backend)) {
+		return full
 	}
 	s.holds()
 	s.phase.Store(uint32(Active))
-	return true
+	return occupied
 }
 
 // holdUp is what holds a client up in a state, in the metric's words.
@@ -118,9 +145,13 @@ func (s *Seat) Set(next Phase) {
 	before := Phase(s.phase.Swap(uint32(next)))
 	if next == Parked {
 		s.letGo()
+		s.pool.freed()
 	}
 	if before.busy() && !next.busy() {
 		s.Touch(time.Now())
+		if next == Idle && s.pool.short.Load() > 0 {
+			s.pool.askToYield()
+		}
 	}
 }
 

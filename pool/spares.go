@@ -58,10 +58,10 @@ func (s *Seat) Borrow(ctx context.Context, trigger cluster.Trigger, key string) 
 // What it had is kept for others, if it is still of use: kept is nil where the
 // backend is closed.
 func (s *Seat) GiveUp(key string, generation uint64, kept Spare) {
-	s.Set(Parked)
-	if kept != nil {
+	if kept != nil { // first, so that who stands in line for a backend finds it
 		s.pool.keepSpare(&spare{Spare: kept, key: key, generation: generation})
 	}
+	s.Set(Parked)
 }
 
 // EndSpares ends all spares, since the engine refuses a login that they leave
@@ -146,7 +146,7 @@ func (p *Pool) closeSpares() int {
 func (p *Pool) makeRoom() {
 	p.mu.Lock()
 	var oldest *spare
-	if int(p.inUse.Load())+p.spares.Len() > p.ceilingLocked()+p.limits.Reserved && p.spares.Len() > 0 {
+	if int(p.inUse.Load())+p.spares.Len() > p.backendsLocked() && p.spares.Len() > 0 {
 		oldest = p.spares.Front().Value.(*spare)
 		p.forgetLocked(oldest)
 	}
@@ -154,6 +154,15 @@ func (p *Pool) makeRoom() {
 	if oldest != nil {
 		oldest.Close()
 	}
+}
+
+// backendsLocked is how many the engine admits.
+func (p *Pool) backendsLocked() int {
+	admits := p.ceilingLocked() + p.limits.Reserved
+	if room := p.waker.Status().Backend.Sessions; room > 0 {
+		admits = min(admits, room)
+	}
+	return admits
 }
 
 // holds and letGo say that the seat has a backend, or none, and keep count.

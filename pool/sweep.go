@@ -27,19 +27,26 @@ type retry struct {
 
 // Run has sessions that are idle for Limits.ReleaseAfter give up their
 // backends, and ends pinned ones that are idle for Limits.PinnedTimeout, until
-// ctx ends.
+// ctx ends. Idle sessions also give up theirs for who stands in line for one.
 func (p *Pool) Run(ctx context.Context) {
 	later := map[*Seat]retry{}
+	limits := p.inForce()
+	timer := time.NewTimer(sweepEvery(limits))
+	defer func() { timer.Stop() }()
 	for {
-		limits := p.inForce()
-		timer := time.NewTimer(sweepEvery(limits))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
+		case <-p.wanted:
+			p.yield(ctx)
 		case <-timer.C:
+			p.sweep(ctx, limits, later)
+			if p.short.Load() > 0 {
+				p.yield(ctx)
+			}
+			limits = p.inForce()
+			timer = time.NewTimer(sweepEvery(limits))
 		}
-		p.sweep(ctx, limits, later)
 	}
 }
 

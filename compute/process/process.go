@@ -118,7 +118,11 @@ func (c *Compute) begin(ctx context.Context, size acu.Size) (*instance, error) {
 
 func (c *Compute) backend() cluster.Backend {
 	network, address := c.engine.Address(c.place)
-	return cluster.Backend{Network: network, Address: address, Generation: c.generation}
+	backend := cluster.Backend{Network: network, Address: address, Generation: c.generation}
+	if adjuster, ok := c.engine.(Adjuster); ok {
+		backend.Sessions = adjuster.Sessions(c.place)
+	}
+	return backend
 }
 
 // await returns when the engine answers a query. Otherwise the engine is gone

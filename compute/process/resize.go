@@ -19,6 +19,9 @@ type Adjuster interface {
 	// Adjust gives that server what it can take of a size. What it returns is
 	// still to be done: its files are written, and then the signal is sent.
 	Adjust(ctx context.Context, p Place, size acu.Size) (Reload, error)
+	// Sessions is how many sessions that server has room for, whatever its size
+	// has become meanwhile; 0: as many as the size says.
+	Sessions(p Place) int
 }
 
 // Reload is how a server is told to read its configuration again.

@@ -29,6 +29,9 @@ func (e *Engine) Adjust(ctx context.Context, p process.Place, size acu.Size) (pr
 	return process.Reload{}, e.Settle(ctx, socket, size)
 }
 
+// Sessions follow the size: max_connections can be changed.
+func (e *Engine) Sessions(process.Place) int { return 0 }
+
 // setting is one that a size asks for.
 type setting struct{ name, value string }
 

@@ -16,8 +16,7 @@ import (
 var _ process.Adjuster = (*Engine)(nil)
 
 // Plan says what another size does to the server that runs at p. What it was
-// started with it keeps until its next start; only where it would admit fewer
-// connections than the size's ceiling does the size need that start.
+// started with it keeps until its next start.
 func (e *Engine) Plan(p process.Place, from, to acu.Size) cluster.Steps {
 	running := startedWith(p)
 	var steps cluster.Steps
@@ -28,9 +27,18 @@ func (e *Engine) Plan(p process.Place, from, to acu.Size) cluster.Steps {
 		has[i] = setting{s.name, running[s.name]}
 	}
 	steps.AtStart = e.differences(has, wanted)
-	admitted, err := strconv.Atoi(running["max_connections"])
-	steps.Restart = err != nil || admitted < to.MaxConnections
+	steps.Restart = running["max_connections"] == "" // nor is it known what else it was started with
 	return steps
+}
+
+// Sessions is for how many the max_connections has room with which the server
+// was started; 0 where it is not known.
+func (e *Engine) Sessions(p process.Place) int {
+	admitted, err := strconv.Atoi(startedWith(p)["max_connections"])
+	if err != nil {
+		return 0
+	}
+	return max(admitted-OwnConnections, 1)
 }
 
 // differences leaves out what the operator has configured, which stays.

@@ -17,22 +17,24 @@ func TestPlan(t *testing.T) {
 	for _, tt := range []struct {
 		name              string
 		started, from, to acu.Capacity
-		restart           bool
 		live, atStart     int
 	}{
-		{"up", 2, 2, 8, true, 3, 2},
-		{"down", 8, 8, 2, false, 3, 2},
-		{"up again", 8, 2, 8, false, 3, 0},
-		{"further up", 8, 2, 16, true, 3, 2},
-		{"nowhere", 4, 4, 4, false, 0, 0},
+		{"up", 2, 2, 8, 3, 2},
+		{"down", 8, 8, 2, 3, 2},
+		{"up again", 8, 2, 8, 3, 0},
+		{"further up", 8, 2, 16, 3, 2},
+		{"nowhere", 4, 4, 4, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := New(Config{Memory: 1 << 40})
 			p := process.Place{Run: t.TempDir(), Data: t.TempDir()}
 			write(t, p, configFile(p, append(capacity(size(tt.started), e.machine), memory(size(tt.started), e.machine)...), nil))
 			steps := e.Plan(p, size(tt.from), size(tt.to))
-			if steps.Restart != tt.restart || len(steps.Live) != tt.live || len(steps.AtStart) != tt.atStart {
+			if steps.Restart || len(steps.Live) != tt.live || len(steps.AtStart) != tt.atStart {
 				t.Errorf("%+v", steps)
+			}
+			if sessions := e.Sessions(p); sessions != acu.Postgres.Ceiling(tt.started) {
+				t.Errorf("room for %d sessions", sessions)
 			}
 			reload, err := e.Adjust(t.Context(), p, size(tt.to))
 			if err != nil || reload.Signal != syscall.SIGHUP || len(reload.Files) != 1 {
