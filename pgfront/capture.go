@@ -85,7 +85,7 @@ func (s *session) pin(reasons ...string) {
 // keep gives the backend up for what is known of the session.
 func (s *session) keep(kept *state) {
 	s.kept, s.carried = kept, true
-	s.traffic.did.Store(nothing)
+	s.settled()
 	s.release()
 	s.seat.CountPark(pool.Done)
 	if aside := s.traffic.early; len(aside) > 0 {

@@ -14,11 +14,14 @@ import (
 	"serverlessproxy/relay"
 )
 
-// stopped is a session whose client said goodbye, or in which somebody broke
-// the protocol.
-func (s *session) stopped() {
+// stopped is a session whose client said goodbye or whose server did, or in
+// which somebody broke the protocol.
+func (s *session) stopped(r relay.Return) {
 	violated := s.traffic.tracker.Violation()
 	switch {
+	case !r.ByClient && s.traffic.tracker.Farewell() != pgwire.NoFarewell:
+		s.serverLeaves()
+		return
 	case violated == nil && s.leavesBehind():
 		s.client.Close()
 		s.release()
@@ -68,48 +71,6 @@ func (s *session) linger(limit time.Duration, unsent []byte) {
 	s.traffic.tally.BytesOut.Add(n)
 	if ctx.Err() != nil {
 		s.cancelBackend()
-	}
-}
-
-// backendGone is a session whose engine has ended it, or died.
-func (s *session) backendGone(r relay.Return) {
-	s.client.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
-	_, err := s.client.Write(r.ToClient)
-	if err == nil {
-		err = s.lastWords()
-	}
-	tracker := &s.traffic.tracker
-	switch {
-	case err != nil || tracker.Torn():
-	case tracker.Told():
-		sayGoodbye(s.client, nil)
-	case s.outlives():
-		return
-	case tracker.Busy():
-		s.log.Info("the server closed a session at work", "error", r.Err)
-		sayGoodbye(s.client, unknownOutcome().fatal())
-	default:
-		s.log.Info("the server closed a session", "error", r.Err)
-		sayGoodbye(s.client, crashed().fatal())
-	}
-	s.finish()
-}
-
-// lastWords passes on what a dead engine's socket still holds.
-func (s *session) lastWords() error {
-	s.backend.SetReadDeadline(time.Now().Add(lastRead))
-	buffer := append(make([]byte, 0, 8<<10), s.traffic.early...)
-	for {
-		n, stop := s.traffic.FromBackend(buffer)
-		if _, err := s.client.Write(buffer[:n]); err != nil {
-			return err
-		}
-		kept := copy(buffer[:cap(buffer)], buffer[n:])
-		read, err := s.backend.Read(buffer[kept:cap(buffer)])
-		buffer = buffer[:kept+read]
-		if stop || err != nil && read == 0 {
-			return nil
-		}
 	}
 }
 

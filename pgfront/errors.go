@@ -119,13 +119,28 @@ func bindingCheck() *told {
 	return &told{code: "28000", message: "SCRAM channel binding check failed", refusal: pool.RefusedAuth}
 }
 
-func crashed() *told {
+// crashed is what a client is told whose session its engine took along, and
+// what could not be kept of it.
+func crashed(loses string) *told {
 	return &told{
 		code:    "57P02",
-		message: "terminating connection because the server closed it unexpectedly",
-		detail:  "The server behind this endpoint ended or was restarted.",
+		message: "terminating connection because the server was restarted",
+		detail:  loses,
 		hint:    "In a moment you should be able to reconnect to the database and repeat your command.",
 	}
+}
+
+// rolledBack is what a client is told whose transaction its engine took along.
+func rolledBack() *told {
+	return &told{
+		code:    "40001",
+		message: "could not continue: the server was restarted; the transaction is rolled back",
+		hint:    "Say ROLLBACK, and run the transaction again.",
+	}
+}
+
+func inFailedTransaction() *told {
+	return &told{code: "25P02", message: "current transaction is aborted, commands ignored until end of transaction block"}
 }
 
 // unknownOutcome is what a client is told whose request the engine may have

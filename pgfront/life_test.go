@@ -402,11 +402,17 @@ func TestLost(t *testing.T) {
 	}
 	h.exec(fresh, "begin")
 	h.pool.Lost(1)
-	h.eventuallyGone(0)
-	for _, c := range []*pgx.Conn{conn, fresh} {
-		if _, err := c.Exec(h.ctx(), "select 1"); code(err) != "57P02" {
-			t.Errorf("%v", err)
+	if _, err := conn.Exec(h.ctx(), "select 1"); code(err) != "57P02" {
+		t.Errorf("what was not read since: %v", err)
+	}
+	for _, c := range []struct{ text, code string }{{"select 1", "40001"}, {"commit", "25P02"}, {"select 1", "25P02"}} {
+		if _, err := fresh.Exec(h.ctx(), c.text); code(err) != c.code {
+			t.Errorf("%s in the transaction: %v, want %s", c.text, err, c.code)
 		}
+	}
+	h.exec(fresh, "rollback")
+	if got := h.value(fresh, "select 1"); got != "1" {
+		t.Error(got)
 	}
 }
 

@@ -228,6 +228,12 @@ func encodingName(asked string) string {
 // wake serves a parked session whose client has spoken, and lends it again.
 func (s *session) wake(ctx context.Context) {
 	for {
+		if s.aborted != nil {
+			if !s.answerAborted(ctx) {
+				return
+			}
+			continue
+		}
 		goodbye, err := s.peek(ctx)
 		answered := false
 		if err == nil && !goodbye {

@@ -80,8 +80,9 @@ func (s *session) readOnly() error {
 	read, err := s.read()
 	if err == nil {
 		s.kept = &read.state
-		s.carried = len(read.decide()) == 0
-		s.traffic.did.Store(nothing)
+		s.clung = read.decide()
+		s.carried = len(s.clung) == 0
+		s.settled()
 	}
 	return err
 }
@@ -89,27 +90,8 @@ func (s *session) readOnly() error {
 // known tells whether all that the session is was read, and can be carried.
 func (s *session) known() bool { return s.carried && s.traffic.did.Load() == nothing }
 
-// outlives parks a session whose engine has died, if all that it was is known.
-func (s *session) outlives() bool {
-	t := &s.traffic
-	if !s.known() || t.tracker.Busy() || !t.tracker.Safe() || s.replication != none {
-		return false
-	}
-	if s.kept != nil && len(s.kept.channels) > 0 {
-		return false // nobody knows what it missed
-	}
-	s.mu.Lock()
-	ending := s.ending
-	s.mu.Unlock()
-	if ending != nil || s.front.ctx.Err() != nil {
-		return false
-	}
-	if s.kept == nil {
-		s.kept = &state{}
-	}
-	s.giveUp()
-	s.describeBackend(0)
-	s.seat.CountOutlived()
-	s.lend()
-	return true
+// settled says that what is known of the session is what it is now.
+func (s *session) settled() {
+	s.traffic.did.Store(nothing)
+	s.traffic.tracker.Settled()
 }

@@ -44,9 +44,11 @@ type session struct {
 	pending         []byte // from the client, not yet shown to the relay
 	reported        map[string]string
 	traffic         traffic
-	kept            *state // what the last reading told; nil: none was made
-	origin          origin // of the backend
-	carried         bool   // and nothing else is to be kept, as long as traffic.did is nothing
+	kept            *state   // what the last reading told; nil: none was made
+	carried         bool     // and nothing else is to be kept, as long as traffic.did is nothing
+	clung           []string // otherwise what, in the words of pool.Pinned
+	aborted         *aborted // its transaction died with its engine, and its client has not said ROLLBACK; nil otherwise
+	origin          origin   // of the backend
 
 	ears *hub // while it listens for the parked session; nil: none does
 
@@ -243,7 +245,7 @@ func (s *session) returned(r relay.Return) {
 	case relay.Readable:
 		s.wake(s.front.ctx)
 	case relay.Stopped:
-		s.stopped()
+		s.stopped(r)
 	case relay.ClientGone:
 		s.clientGone(r)
 	case relay.BackendGone:
@@ -256,7 +258,7 @@ func (s *session) returned(r relay.Return) {
 		s.cutOff(r, ending)
 	default:
 		s.log.Warn("the relay failed", "error", r.Err)
-		s.cutOff(r, crashed())
+		s.cutOff(r, crashed("The endpoint itself failed to pass it on."))
 	}
 }
 

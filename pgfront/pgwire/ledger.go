@@ -137,6 +137,14 @@ func (l *ledger) ready(idle bool) {
 	}
 }
 
+// abandon forgets what was under way. The unnamed statement is gone with its
+// server.
+func (l *ledger) abandon() {
+	l.ready(true)
+	l.partial, l.pieces = nil, 0
+	l.unnamed, l.lost = nil, false
+}
+
 func reusable(b []byte) []byte {
 	if cap(b) > keptSpace {
 		return nil

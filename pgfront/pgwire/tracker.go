@@ -39,6 +39,11 @@ type Tracker struct {
 	ledger  ledger
 	reports map[string]string
 
+	intent   intent
+	standing standing
+	farewell Farewell
+	fatal    bool // the client has heard an error that ends the session
+
 	substituted bool // an error may be a substitute's
 
 	realPID, shownPID uint32
@@ -94,6 +99,8 @@ func (t *Tracker) FromClient(b []byte) (n int, stop bool) {
 		}
 		at = t.client.pass(b, at+1+length)
 		t.ledger.begins(kind, b[body:at], length-4)
+		t.intent.sends(kind, b[body:at], length-4)
+		t.standing.sends(kind, b[body:at])
 		t.request(kind)
 	}
 	return at, false
@@ -154,8 +161,10 @@ func (t *Tracker) extended() {
 	t.behindCopy()
 }
 
-// FromServer looks through what the backend sent; as FromClient.
+// FromServer looks through what the backend sent; as FromClient. It stops, too,
+// before what a server says that takes leave: see Farewell.
 func (t *Tracker) FromServer(b []byte) (n int, stop bool) {
+	t.farewell = NoFarewell
 	at := t.server.skip(b)
 	for len(b)-at >= headerSize {
 		kind, length := b[at], int(binary.BigEndian.Uint32(b[at+1:]))
@@ -177,8 +186,27 @@ func (t *Tracker) FromServer(b []byte) (n int, stop bool) {
 				return at, false
 			}
 			t.notification(b[at+headerSize:])
-		case NoticeResponse:
-			// They come at any time and answer nothing.
+		case NoticeResponse, ErrorResponse:
+			if length <= maxReport {
+				if len(b)-at < 1+length {
+					return at, false
+				}
+				if t.farewell = t.hear(kind, b[at+headerSize:at+1+length]); t.farewell != NoFarewell {
+					return at, true
+				}
+			}
+			if kind == ErrorResponse { // notices come at any time and answer nothing
+				if t.substituted && length <= maxReport {
+					unmask(b[at+headerSize : at+1+length])
+				}
+				t.response(kind)
+			}
+		case CommandComplete:
+			if len(b)-at < 1+min(length, 4+tagSize) {
+				return at, false
+			}
+			t.standing.completes(b[at+headerSize : at+1+min(length, 4+tagSize)])
+			t.response(kind)
 		case ParameterStatus:
 			if end := at + 1 + length; end <= len(b) {
 				t.report(b[at+headerSize : end])
@@ -186,12 +214,6 @@ func (t *Tracker) FromServer(b []byte) (n int, stop bool) {
 				return at, false
 			}
 		default:
-			if kind == ErrorResponse && t.substituted && length <= maxReport {
-				if len(b)-at < 1+length {
-					return at, false
-				}
-				unmask(b[at+headerSize : at+1+length])
-			}
 			t.response(kind)
 		}
 		at = t.server.pass(b, at+1+length)
@@ -238,6 +260,10 @@ func (t *Tracker) ready(length int, status byte) error {
 		t.transactions++
 	}
 	t.mixed = t.mixed && (t.requests.n > 0 || t.open)
+	t.standing.ready(t.InTransaction(), status != IdleStatus)
+	if t.requests.n == 0 && !t.open {
+		t.intent.settles()
+	}
 	t.ledger.ready(t.requests.n == 0 && !t.open)
 	t.answering, t.told, t.status = false, false, status
 	return nil
@@ -300,8 +326,7 @@ func (t *Tracker) Ended() bool { return t.ended }
 // Violation is what was done against the protocol, nil if nothing.
 func (t *Tracker) Violation() error { return t.violation }
 
-// Told tells whether an error was the last that the client heard, as it is
-// when a server ends a session by itself.
+// Told tells whether an error was the last that the client heard.
 func (t *Tracker) Told() bool { return t.told && t.server.left == 0 }
 
 // Torn tells whether the client has got a part of a message: nothing else can

@@ -248,6 +248,11 @@ func FuzzTracker(f *testing.F) {
 		if whole.ledger.pieces == 0 {
 			whole.ledger.partial, split.ledger.partial = nil, nil
 		}
+		// What comes in pieces is judged with less to go by, never more boldly.
+		if whole.intent.mayCommit && !split.intent.mayCommit || whole.standing.touched && !split.standing.touched {
+			t.Fatalf("in pieces %+v, %+v; whole %+v, %+v", split.intent, split.standing, whole.intent, whole.standing)
+		}
+		whole.intent, split.intent, whole.standing, split.standing = intent{}, intent{}, standing{}, standing{}
 		if !reflect.DeepEqual(whole, split) {
 			t.Fatalf("in pieces %+v; whole %+v", split, whole)
 		}

@@ -1,0 +1,228 @@
+package pgwire
+
+import "testing"
+
+func TestEndingOf(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want ending
+	}{
+		{"select 1", stays},
+		{"", stays},
+		{"  ;; ", stays},
+		{"insert into t values ('commit')", stays},
+		{"update t set a = case when b then 1 end", stays},
+		{"call p()", stays},
+		{"commit", commits},
+		{"  COMMIT ; ", commits},
+		{"End", commits},
+		{"end;", commits},
+		{"endless", stays},
+		{"prepare transaction 'x'", commits},
+		{"commit and chain", commits},
+		{"/* a */ commit", commits},
+		{"/* a /* nested */ b */commit", commits},
+		{"-- a\ncommit", commits},
+		{"-- commit", stays},
+		{"/* commit", commits}, // it cannot be read
+		{"insert into t values (1); commit", commits},
+		{"insert into t values (1);commit", commits},
+		{"insert into t values ('; commit')", commits}, // every semicolon counts
+		{"rollback", rolls},
+		{"ROLLBACK;", rolls},
+		{"abort", rolls},
+		{"rollback to savepoint a", rolls},
+		{"rollback; insert into t values (1)", commits},
+		{"select 1; rollback", rolls},
+	} {
+		if got := endingOf([]byte(c.text)); got != c.want {
+			t.Errorf("%q: %d, want %d", c.text, got, c.want)
+		}
+	}
+}
+
+func TestIsRollback(t *testing.T) {
+	for text, want := range map[string]bool{
+		"rollback": true, "ROLLBACK;": true, " abort work ; ": true, "rollback transaction": true,
+		"/* x */ rollback -- y": true, "rollback and no chain": true,
+		"rollback and chain": false, "rollback to a": false, "rollback to savepoint a": false, "rollback prepared 'x'": false,
+		"rollback; select 1": false, "commit": false, "": false, "rollback /*": false, "rollbacks": false, "-- rollback": false,
+		"rollback work work": false, "rollback;;": true, "rollback; ; select": false,
+	} {
+		if got := IsRollback([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func queryOf(text string) []byte { return msg(Query, append([]byte(text), 0)...) }
+
+func parseOf(name, text string) []byte {
+	return msg(Parse, append(append(append([]byte(name), 0), text...), 0, 0, 0)...)
+}
+
+func bindOf(portal, name string) []byte {
+	return msg(Bind, append(append(append([]byte(portal), 0), name...), 0, 0, 0, 0, 0, 0, 0)...)
+}
+
+func executeOf(portal string) []byte { return msg(Execute, append([]byte(portal), 0, 0, 0, 0, 0)...) }
+
+func tagOf(text string) []byte { return msg(CommandComplete, append([]byte(text), 0)...) }
+
+// event is a message, of the client unless it is the server's.
+type event struct {
+	server bool
+	bytes  []byte
+}
+
+func says(messages ...[]byte) (events []event) {
+	for _, m := range messages {
+		events = append(events, event{false, m})
+	}
+	return events
+}
+
+func hears(messages ...[]byte) (events []event) {
+	for _, m := range messages {
+		events = append(events, event{true, m})
+	}
+	return events
+}
+
+func TestMayHaveCommitted(t *testing.T) {
+	begun := append(says(queryOf("begin")), hears(tagOf("BEGIN"), ready(InTxStatus))...)
+	sync := msg(Sync)
+	for _, c := range []struct {
+		name   string
+		events []event
+		want   bool
+	}{
+		{"nothing under way", nil, false},
+		{"a statement", says(queryOf("update t set a = 1")), false},
+		{"COMMIT", says(queryOf("commit")), true},
+		{"COMMIT behind a statement", says(queryOf("select 1"), queryOf("commit")), true},
+		{"ROLLBACK", says(queryOf("rollback")), false},
+		{"something behind a ROLLBACK", says(queryOf("rollback"), queryOf("insert into t values (1)")), true},
+		{"COMMIT, answered", append(says(queryOf("rollback to a")), hears(tagOf("ROLLBACK"), ready(InTxStatus))...), false},
+		{"unnamed statement", says(parseOf("", "update t set a = 1"), bindOf("", ""), executeOf(""), sync), false},
+		{"unnamed COMMIT", says(parseOf("", "commit"), bindOf("", ""), executeOf(""), sync), true},
+		{"unnamed COMMIT, replaced", says(parseOf("", "commit"), parseOf("", "select 1"), bindOf("", ""), executeOf(""), sync), false},
+		{"named COMMIT", says(parseOf("c", "COMMIT"), bindOf("", "c"), executeOf(""), sync), true},
+		{"named COMMIT, not executed", says(parseOf("c", "COMMIT"), sync), false},
+		{"another statement beside a named COMMIT", says(parseOf("c", "COMMIT"), bindOf("", "s"), executeOf(""), sync), false},
+		{"COMMIT bound to a portal", says(parseOf("c", "COMMIT"), bindOf("p", "c"), executeOf("p"), sync), true},
+		{"ROLLBACK and more in one batch", says(parseOf("", "rollback"), bindOf("", ""), executeOf(""), parseOf("", "select 1"), bindOf("", ""), executeOf(""), sync), true},
+		{"function call", says(msg(FunctionCall)), false},
+		{"a part of a statement", says(queryOf("update t set a = 1")[:12]), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tr Tracker
+			feedEvents(t, &tr, begun)
+			feedEvents(t, &tr, c.events)
+			if tr.MayHaveCommitted() != c.want {
+				t.Errorf("%v, want %v", !c.want, c.want)
+			}
+		})
+	}
+	var alone Tracker
+	feedEvents(t, &alone, says(queryOf("select 1")))
+	if !alone.MayHaveCommitted() {
+		t.Error("a statement by itself cannot have taken effect")
+	}
+}
+
+func feedEvents(t *testing.T, tr *Tracker, events []event) {
+	t.Helper()
+	for _, e := range events {
+		feed := tr.FromClient
+		if e.server {
+			feed = tr.FromServer
+		}
+		if n, _ := feed(append([]byte(nil), e.bytes...)); n != len(e.bytes) {
+			t.Fatalf("%q: %d of %d bytes passed", e.bytes, n, len(e.bytes))
+		}
+	}
+}
+
+func TestBeginKnown(t *testing.T) {
+	exchange := func(text string, status byte, tags ...string) []event {
+		events := says(queryOf(text))
+		for _, text := range tags {
+			events = append(events, hears(tagOf(text))...)
+		}
+		return append(events, hears(ready(status))...)
+	}
+	begin := exchange("begin", InTxStatus, "BEGIN")
+	for _, c := range []struct {
+		name   string
+		events [][]event
+		want   bool
+	}{
+		{"idle", nil, false},
+		{"begun", [][]event{begin}, true},
+		{"START TRANSACTION", [][]event{exchange("start transaction", InTxStatus, "START TRANSACTION")}, true},
+		{"with statements", [][]event{begin, exchange("set a = 1", InTxStatus, "SET")}, true},
+		{"failed", [][]event{begin, exchange("x", FailedStatus)}, true},
+		{"in one string", [][]event{exchange("begin; set a = 1", InTxStatus, "BEGIN", "SET")}, true},
+		{"behind a SET", [][]event{exchange("set a = 1", IdleStatus, "SET"), begin}, false},
+		{"behind a SET in one string", [][]event{exchange("set a = 1; begin", InTxStatus, "SET", "BEGIN")}, false},
+		{"behind a COMMIT in one string", [][]event{exchange("begin; commit; set a = 1; begin", InTxStatus, "BEGIN", "COMMIT", "SET", "BEGIN")}, false},
+		{"a second one", [][]event{begin, exchange("commit", IdleStatus, "COMMIT"), begin}, false},
+		{"chained", [][]event{begin, exchange("commit and chain", InTxStatus, "COMMIT")}, false},
+		{"rolled back to a savepoint", [][]event{begin, exchange("rollback to a", InTxStatus, "ROLLBACK")}, true},
+		{"with PREPARE", [][]event{begin, exchange("prepare q as select 1", InTxStatus, "PREPARE")}, false},
+		{"with DEALLOCATE", [][]event{begin, exchange("deallocate q", InTxStatus, "DEALLOCATE")}, false},
+		{"with a named statement", [][]event{begin, says(parseOf("a", "select 1"))}, false},
+		{"with an unnamed statement", [][]event{begin, says(parseOf("", "select 1"))}, true},
+		{"over", [][]event{begin, exchange("rollback", IdleStatus, "ROLLBACK")}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tr Tracker
+			for _, events := range c.events {
+				feedEvents(t, &tr, events)
+			}
+			if tr.BeginKnown() != c.want {
+				t.Errorf("%v, want %v", !c.want, c.want)
+			}
+		})
+	}
+	var tr Tracker
+	feedEvents(t, &tr, exchange("set a = 1", IdleStatus, "SET"))
+	tr.Settled()
+	feedEvents(t, &tr, begin)
+	if !tr.BeginKnown() {
+		t.Error("what was read is not known")
+	}
+}
+
+func TestFarewell(t *testing.T) {
+	said := func(kind byte, severity, code string) []byte {
+		return msg(kind, []byte("S"+severity+"\x00V"+severity+"\x00C"+code+"\x00Mx\x00\x00")...)
+	}
+	for _, c := range []struct {
+		name  string
+		bytes []byte
+		want  Farewell
+		fatal bool
+	}{
+		{"pg_terminate_backend", said(ErrorResponse, "FATAL", "57P01"), Ordered, false},
+		{"crash of another process", said(NoticeResponse, "WARNING", "57P02"), Crashing, false},
+		{"crash", said(ErrorResponse, "FATAL", "57P02"), Crashing, false},
+		{"immediate shutdown", said(NoticeResponse, "WARNING", "57P01"), Crashing, false},
+		{"idle time-out", said(ErrorResponse, "FATAL", "57P05"), NoFarewell, true},
+		{"PANIC", said(ErrorResponse, "PANIC", "XX000"), NoFarewell, true},
+		{"raised by a function", said(ErrorResponse, "ERROR", "57P01"), NoFarewell, false},
+		{"a notice", said(NoticeResponse, "NOTICE", "00000"), NoFarewell, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tr Tracker
+			n, stop := tr.FromServer(c.bytes)
+			if leaves := c.want != NoFarewell; stop != leaves || (n == 0) != leaves {
+				t.Errorf("%d passed, stop %v", n, stop)
+			}
+			if tr.Farewell() != c.want || tr.Fatal() != c.fatal {
+				t.Errorf("%d, fatal %v; want %d, %v", tr.Farewell(), tr.Fatal(), c.want, c.fatal)
+			}
+		})
+	}
+}
