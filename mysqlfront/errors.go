@@ -26,6 +26,8 @@ var (
 	errForcedScale    = errors.New("transaction aborted by a forced capacity change")
 	errQuit           = errors.New("client said goodbye")
 	errEngineGone     = errors.New("engine closed the connection")
+	errEngineDied     = errors.New("engine ended while a session was idle on it")
+	errOutcomeUnknown = errors.New("engine ended while a command was under way")
 	errUnasked        = errors.New("client waits for no answer")
 	errPinnedTimeout  = errors.New("session kept its cluster awake for longer than connections.pinned_timeout")
 	errWaitTimeout    = errors.New("parked session waited for longer than wait_timeout")
@@ -141,6 +143,10 @@ func answerTo(err error) (a answer, ok bool) {
 		return answer{mysql.ER_UNKNOWN_ERROR, "HY000", "The last transaction was aborted due to Seamless Scaling. Please retry."}, true
 	case errors.Is(err, errDraining), errors.Is(err, errClosed), errors.Is(err, pool.ErrDraining):
 		return answer{mysql.ER_SERVER_SHUTDOWN, "08S01", "Server shutdown in progress"}, true
+	case errors.Is(err, errOutcomeUnknown):
+		return shutdown("the server was restarted while a command was under way; whether it took effect is not known"), true
+	case errors.Is(err, errEngineDied):
+		return shutdown("the server was restarted; an open transaction is rolled back, and the session could not be kept"), true
 	case errors.Is(err, context.DeadlineExceeded):
 		return shutdown("no answer from the engine in time"), true
 	case errors.Is(err, errNoUsers), errors.Is(err, errNoBackend), errors.Is(err, errUnlike), errors.Is(err, errUnknownPlugin):

@@ -90,9 +90,13 @@ func (s *session) returned(r relay.Return) {
 	case relay.ClientGone:
 		s.end(errVanished)
 	case relay.BackendGone:
-		s.end(errEngineGone)
+		s.backendGone(r)
 	case relay.Severed:
-		s.end(s.severed())
+		if why := s.severed(); errors.Is(why, errEngineGone) {
+			s.backendGone(r)
+		} else {
+			s.end(why)
+		}
 	default:
 		s.front.Log.Warn("relay gave a session up", "session", s.seat.ID(), "error", r.Err)
 		s.end(errEngineGone)
@@ -242,7 +246,12 @@ func (s *session) resume(read []byte) {
 	}
 	err = because(ctx, err)
 	release()
-	if err != nil {
+	switch {
+	case err == nil:
+	case passingTrouble(err) && refusableCommand(read[mysqlwire.HeaderSize]) && s.ctx.Err() == nil:
+		s.refuse(read, err)
+		return
+	default:
 		s.endWith(err, read[3]+1)
 		return
 	}
@@ -293,7 +302,8 @@ func (s *session) endWith(why error, seq byte) {
 	if errors.Is(why, errVanished) {
 		s.target.Tally.Aborted.Add(1)
 	}
-	if errors.Is(why, errForcedScale) && errors.Is(why, errUnasked) && !s.scanner.Busy() {
+	later := errors.Is(why, errForcedScale) || errors.Is(why, errEngineDied)
+	if later && errors.Is(why, errUnasked) && !s.scanner.Busy() {
 		s.dismiss()
 		s.leave()
 		s.answerNext(why)

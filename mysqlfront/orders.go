@@ -112,6 +112,7 @@ func ending(reason pool.Reason) error {
 func (s *session) Lost(generation uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dead = generation
 	if s.loan != nil && s.remote == generation && generation != 0 {
 		s.loan.Sever()
 	}

@@ -62,9 +62,12 @@ func (s *session) restore(ctx context.Context) error {
 }
 
 func (s *session) restored(err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		s.seat.CountRestore(pool.Done)
-	} else {
+	case passingTrouble(err):
+		s.seat.CountRestore(pool.Recoverable)
+	default:
 		s.seat.CountRestore(pool.Fatal)
 	}
 	return err

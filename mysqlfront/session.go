@@ -50,6 +50,7 @@ type session struct {
 	alone    bool       // has no backend and does not ask for one
 	waiting  bool       // asks for a backend
 	remote   uint64     // the generation of a backend on another machine
+	dead     uint64     // the generation of the engine that died last; 0 for none
 	parking  *parking   // somebody waits for it to park
 	draining bool       // is to leave at the next safe point
 	closing  error      // why it must end, wherever it stands

@@ -200,7 +200,7 @@ func (s *session) abort() error {
 // answerAborted answers what the client of an aborted transaction sent; true
 // if the ROLLBACK is done, and more has been sent behind it.
 func (s *session) answerAborted(ctx context.Context) (more bool) {
-	b, err := s.hear(ctx)
+	b, err := s.nextPiece(ctx)
 	var answer []byte
 	if err == nil {
 		answer, s.pending, err = s.aborted.take(b)
@@ -229,8 +229,8 @@ func (s *session) answerAborted(ctx context.Context) (more bool) {
 	return true
 }
 
-// hear is what the client has sent.
-func (s *session) hear(parent context.Context) ([]byte, error) {
+// nextPiece is what the client has sent.
+func (s *session) nextPiece(parent context.Context) ([]byte, error) {
 	if b := s.pending; len(b) > 0 {
 		s.pending = nil
 		return b, nil

@@ -91,6 +91,8 @@ type Tracker struct {
 	schemaKnown bool
 	counts      Counts
 	facts       gathered
+	turn        byte // the number of the backend's next packet
+	asking      bool // the client's present payload belongs to the command that is answered next
 
 	statements statements
 }
@@ -143,6 +145,10 @@ func NewTracker(c Config) *Tracker {
 func (t *Tracker) Busy() bool {
 	return t.pending.n > 0 || t.file || t.client.inside() || t.backend.inside()
 }
+
+// Turn is the number that the backend's next packet would have; whole is false
+// where the client has got a part of one, and nothing else can be said.
+func (t *Tracker) Turn() (seq byte, whole bool) { return t.turn, !t.backend.inside() }
 
 // Pending is how many commands have not been answered in full.
 func (t *Tracker) Pending() int { return t.pending.n }

@@ -34,7 +34,7 @@ func (t *Tracker) FromBackend(b []byte) (n int, stopped bool) {
 			continue
 		}
 		if t.stage == stageRows && !t.backend.continued {
-			n += skipRows(b[n:])
+			n = t.passRows(b, n)
 		}
 		size := t.answer(b[n:])
 		n += size
@@ -65,18 +65,28 @@ func (t *Tracker) releases() bool {
 	return true
 }
 
+// passRows passes whole rows. Their numbers follow each other, so the last one
+// tells the next.
+func (t *Tracker) passRows(b []byte, from int) (to int) {
+	size, last := skipRows(b[from:])
+	if size > 0 {
+		t.turn = last + 1
+	}
+	return from + size
+}
+
 // skipRows is the length of the whole rows that b begins with. It decides
 // nothing: what may be anything but a plain row is left to answer.
-func skipRows(b []byte) (n int) {
+func skipRows(b []byte) (n int, last byte) {
 	for len(b)-n > HeaderSize {
 		length := int(b[n]) | int(b[n+1])<<8 | int(b[n+2])<<16
 		end := n + HeaderSize + length
 		if b[n+HeaderSize] >= EOFHeader || length == 0 || length == MaxPacket || end > len(b) {
-			return n
+			return n, last
 		}
-		n = end
+		last, n = b[n+HeaderSize-1], end
 	}
-	return n
+	return n, last
 }
 
 // answer looks at one packet and tells how much of it may pass: 0 where more
@@ -85,7 +95,8 @@ func (t *Tracker) answer(rest []byte) int {
 	if len(rest) < HeaderSize {
 		return 0
 	}
-	length, _ := Header(rest)
+	length, seq := Header(rest)
+	waiting := t.pending.n
 	if !t.backend.continued {
 		payload := rest[HeaderSize:min(len(rest), HeaderSize+length)]
 		before := t.file
@@ -95,6 +106,9 @@ func (t *Tracker) answer(rest []byte) int {
 		if t.file && !before {
 			t.fileNext = rest[HeaderSize-1] + 1
 		}
+	}
+	if t.turn = seq + 1; t.pending.n < waiting {
+		t.turn = 1 // of the answer to the next command
 	}
 	return t.backend.take(rest, length)
 }

@@ -51,11 +51,18 @@ func (t *Tracker) fromClient(b []byte) (n int, stopped bool) {
 			rest[HeaderSize-1] = t.fileNext
 			t.fileNext++
 		}
+		begins, file, asked := !t.client.continued, t.file, t.pending.n > 0
 		switch t.packet(payload, length) {
 		case wait:
 			return n, false
 		case stop:
 			return n, true
+		}
+		if begins {
+			t.asking = file || !asked && t.pending.n > 0
+		}
+		if t.asking {
+			t.turn = rest[HeaderSize-1] + 1
 		}
 		t.collect(payload)
 		n += t.client.take(rest, length)
