@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -79,22 +80,35 @@ func (p *proxy) killBackend(m *mortal) {
 	p.die([]int{pid})
 }
 
-// die kills processes and waits until every session of the old server is gone:
-// until then one of them may still do as it is told.
+// die kills processes and waits until they and every session of the old server
+// are gone: until then one of them may still do as it is told, or the kernel
+// hold back the word of its end.
 func (p *proxy) die(pids []int) {
 	p.t.Helper()
-	old := p.backends()
+	old := slices.Concat(pids, p.backends())
 	for _, pid := range pids {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			p.t.Fatalf("kill %d: %v", pid, err)
+		}
 	}
-	p.wait("the sessions of the old server end", 20*time.Second, func() error {
+	p.wait("the processes of the old server end", 30*time.Second, func() error {
 		for _, pid := range old {
-			if title, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); len(title) > 0 {
+			if alive(pid) {
 				return fmt.Errorf("process %d lives", pid)
 			}
 		}
 		return nil
 	})
+}
+
+// alive is false for one that is gone, and for a zombie.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 // backends are the processes of the engine's sessions.
@@ -256,14 +270,15 @@ func (p *proxy) settled(t *testing.T, text string) *mortal {
 	return m
 }
 
-// untilRead waits until the proxy has asked every session for its state: the
-// last statement of each is ours then.
+// untilRead waits until the proxy has read every session's state: the last
+// statement of each is ours then, has been answered, and is not followed by one
+// about the shapes of its statements, which the engine does not list.
 func (p *proxy) untilRead(t *testing.T) {
 	t.Helper()
 	watch := p.mortal(t)
 	defer watch.conn.Close(context.Background())
 	p.wait("sessions are read", 20*time.Second, func() error {
-		if got := watch.says("select count(*) from pg_stat_activity where usename = 'app' and pid <> pg_backend_pid() and query not like '%pg_listening_channels%'"); got != "0" {
+		if got := watch.says("select count(*) from pg_stat_activity where usename = 'app' and pid <> pg_backend_pid() and (query not like '%pg_listening_channels%' or state <> 'idle' or state_change > clock_timestamp() - interval '500ms')"); got != "0" {
 			return errors.New(got + " are not")
 		}
 		return nil

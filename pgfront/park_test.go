@@ -134,7 +134,7 @@ func TestRoleOutlivesTheBackend(t *testing.T) {
 // pinned is why a session cannot be parked.
 func (h *house) pinned() string {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.ctx(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(h.ctx(), time.Second) // whoever has not answered by then counts as in a transaction
 	defer cancel()
 	var holdouts *cluster.Holdouts
 	if err := h.pool.Park(ctx); !errors.As(err, &holdouts) {

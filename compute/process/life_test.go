@@ -322,6 +322,37 @@ func TestStopHasAnEnd(t *testing.T) {
 	}
 }
 
+// recovering answers again only after some questions.
+type recovering struct {
+	process.Engine
+	refusals *int
+	stopped  *bool
+}
+
+func (r recovering) Ready(ctx context.Context, network, address string) error {
+	if *r.refusals > 0 {
+		*r.refusals--
+		return errors.New("the database system is in recovery mode")
+	}
+	return r.Engine.Ready(ctx, network, address)
+}
+
+func (r recovering) StopSignal() syscall.Signal {
+	*r.stopped = *r.refusals == 0
+	return r.Engine.StopSignal()
+}
+
+func TestStopWaitsForRecovery(t *testing.T) {
+	refusals, stopped := 0, false
+	c := with(filled(t), recovering{engine(nil), &refusals, &stopped})
+	start(t, c)
+	refusals = 3
+	stop(t, c)
+	if !stopped {
+		t.Errorf("it was told to stop with %d refusals to come", refusals)
+	}
+}
+
 // mute never answers.
 type mute struct{ process.Engine }
 

@@ -184,6 +184,7 @@ func (c *Compute) Stop(ctx context.Context) error {
 	c.current = engine
 	began := time.Now()
 	engine.asked.Store(true)
+	c.letRecover(ctx, engine)
 	if err := engine.signal(c.engine.StopSignal()); err != nil {
 		return err
 	}
@@ -197,6 +198,21 @@ func (c *Compute) Stop(ctx context.Context) error {
 	removeRecord(c.place)
 	c.log.Info("the engine has stopped", "process", engine.pid, "how", engine.why, "took", time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// letRecover waits until the engine answers, for a third of the time that a
+// stop may take. One that has crashed in a part of itself may be recovering
+// just then, and PostgreSQL 15, told to stop before it is done with that, waits
+// for a process of its own that nobody tells to end.
+func (c *Compute) letRecover(ctx context.Context, engine *instance) {
+	ctx, cancel := context.WithTimeout(ctx, c.stopTimeout/3)
+	defer cancel()
+	network, address := c.engine.Address(c.place)
+	for c.ask(ctx, network, address) != nil && ctx.Err() == nil {
+		if engine.gone(ctx, lastLook) {
+			return
+		}
+	}
 }
 
 // running is the engine to stop, nil if there is none.
