@@ -1,12 +1,15 @@
 // Package pool is who is inside one cluster: the seats, their phases, the
-// ceiling, the queue for a seat, and "park everyone".
+// ceiling, the queue for a seat, the line for a backend where the engine has
+// room for fewer, and "park everyone".
 //
 // It owns the order in which sessions are admitted and the count of what they
 // do (Tally). It never knows a wire protocol, an engine or how a session
 // parks; it asks the Session. The pool's mutex protects the list of seats and
 // the queue and is never held while a Session is called or the cluster is
-// waited for. A seat's mutex protects what operators see of it. Its phase and
-// activity are atomics, so that a relay may set them for each burst.
+// waited for. A fence's mutex protects who has not got to a safe point yet in
+// one look for a scaling point. A seat's mutex protects what operators see of
+// it. Its phase and activity are atomics, so that a relay may set them for each
+// burst.
 package pool
 
 import (
