@@ -23,10 +23,13 @@ func TestOperatorCommands(t *testing.T) {
 		}
 		conn := p.connect(e)
 		var sessions []struct{ ID, User, Database, Phase, Protocol string }
-		p.mustCommand(&sessions, "sessions", e.cluster)
-		if len(sessions) != 1 || sessions[0].User != "app" || sessions[0].Database != "app" || sessions[0].Phase != "idle" {
-			t.Fatalf("sessions: %+v", sessions)
-		}
+		p.wait("the session rests", 10*time.Second, func() error {
+			p.mustCommand(&sessions, "sessions", e.cluster)
+			if len(sessions) != 1 || sessions[0].User != "app" || sessions[0].Database != "app" || sessions[0].Phase != atRest() {
+				return fmt.Errorf("sessions: %+v", sessions)
+			}
+			return nil
+		})
 		if _, code := p.command("kill", sessions[0].ID); code != 0 {
 			t.Errorf("kill: exit %d", code)
 		}

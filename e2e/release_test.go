@@ -11,6 +11,14 @@ import (
 // can be run with sessions that give up their backends: RELEASE_AFTER=0 make e2e.
 var releaseAfter = os.Getenv("RELEASE_AFTER")
 
+// atRest is the phase of a session that is only connected.
+func atRest() string {
+	if releaseAfter == "0" {
+		return "parked"
+	}
+	return "idle"
+}
+
 // makeReleasing writes it into the configuration of a proxy that has not been
 // started, making that first where there is none.
 func (p *proxy) makeReleasing() {

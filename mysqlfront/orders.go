@@ -68,7 +68,7 @@ func (s *session) Drain(ctx context.Context) {
 	case s.loan != nil:
 		s.loan.Recall()
 	}
-	held := s.waiting
+	held := s.waiting && s.heldLocked()
 	s.mu.Unlock()
 	if held {
 		s.Close(pool.Draining) // waits for a cluster that will not come
@@ -80,6 +80,11 @@ func (s *session) Drain(ctx context.Context) {
 		<-s.done
 	}
 }
+
+// heldLocked tells whether a session that asks for a backend waits for its
+// cluster. One that is being restored on an engine that runs is at work: its
+// request is executed.
+func (s *session) heldLocked() bool { return s.seat == nil || s.seat.Phase() != pool.Active }
 
 // Close is pool.Session's.
 func (s *session) Close(reason pool.Reason) {

@@ -59,10 +59,13 @@ func (s *session) capture() error {
 // nothing since, else a new one. A thousand idle sessions are parked at once
 // without a question.
 func (s *session) picture() (*reading, error) {
-	if s.known() && s.kept != nil && len(s.kept.channels) == 0 {
-		return &reading{state: *s.kept}, nil
+	switch {
+	case !s.known() || s.kept != nil && len(s.kept.channels) > 0:
+		return s.read()
+	case s.kept == nil: // its client has said nothing yet
+		return &reading{}, nil
 	}
-	return s.read()
+	return &reading{state: *s.kept}, nil
 }
 
 // keepsEars is a session that listens and for which nobody else can.
@@ -99,7 +102,7 @@ func (s *session) keep(kept *state) {
 func (s *session) read() (*reading, error) {
 	d := newDialogue(s.backend)
 	var r *reading
-	left := 3
+	left := 0 // how many answers the backend still owes
 	err := s.within(captureLimit, s.backend, func() error {
 		var err error
 		r, err = s.askState(d, &left)
@@ -123,36 +126,83 @@ func (s *session) read() (*reading, error) {
 	return r, err
 }
 
-// askState reads the state in one round trip, and in a second one what the
-// statements look like that were not there before. left is how many answers
-// the backend still owes.
+// askState reads the state in one round trip, and in further ones what the
+// statements look like that were not there before, and what is seldom asked.
 func (s *session) askState(d *dialogue, left *int) (*reading, error) {
-	tracker := &s.traffic.tracker
-	names, more := tracker.Names()
-	ask := parseMessage(nil, ourName, probe, nil)
-	list := "{}"
-	if len(names) > 0 {
-		list = array(names)
+	names, more := s.traffic.tracker.Names()
+	body, certain := s.traffic.tracker.Unnamed()
+	ask := [][]byte{probe(names)}
+	if body != nil || !certain {
+		ask = append(ask, withSync(describe(nil, "")))
 	}
-	ask = withSync(execute(ask, ourName, list, s.user))
-	replies, err := d.run(withSync(describe(nil, "")), ask, withSync(closeStatement(nil, ourName)))
-	*left -= len(replies)
+	replies, err := d.count(left, ask...)
 	if err != nil {
 		return nil, err
 	}
-	if failed := replies[1].failed; failed != nil {
+	if failed := replies[0].failed; failed != nil {
+		if _, err := d.count(left, withSync(closeStatement(nil, ourName))); err != nil {
+			return nil, err
+		}
 		return nil, &told{code: failed.code, message: "reading the session's state: " + failed.text}
 	}
-	r := interpret(replies[1].rows)
-	r.unknownNames, r.hidden = more, tracker.NamedHidden()
-	if replies[0].failed == nil {
-		body, known := tracker.Unnamed()
-		r.unknownUnnamed = !known || body == nil
-		r.unnamed, r.unnamedShape = append([]byte(nil), body...), replies[0].shape
-	} else if replies[0].failed.code != "26000" {
-		r.broken = true
+	r := interpret(replies[0].rows)
+	r.unknownNames, r.hidden = more, s.traffic.tracker.NamedHidden()
+	if len(replies) > 1 {
+		s.readUnnamed(r, replies[1])
+	}
+	if err := s.askSeldom(d, r, left); err != nil {
+		return nil, err
 	}
 	return r, s.askShapes(d, r, left)
+}
+
+// readUnnamed judges what the server says of the unnamed statement, whose text
+// the client's own words tell.
+func (s *session) readUnnamed(r *reading, of reply) {
+	body, certain := s.traffic.tracker.Unnamed()
+	switch {
+	case of.failed == nil:
+		r.unknownUnnamed = !certain || body == nil
+		r.unnamed, r.unnamedShape = append([]byte(nil), body...), of.shape
+	case of.failed.code == "26000":
+		s.traffic.tracker.HasUnnamed(nil)
+	default:
+		r.broken = true
+	}
+}
+
+// askSeldom asks what matters only where the probe found something.
+func (s *session) askSeldom(d *dialogue, r *reading, left *int) error {
+	if r.temporarySchema {
+		found, err := s.askOne(d, left, askTemporary)
+		if err != nil {
+			return err
+		}
+		r.temporary = found != "f"
+	}
+	if len(r.privileged) > 0 || r.hidden {
+		found, err := s.askOne(d, left, askSuperuser, s.user)
+		if err != nil {
+			return err
+		}
+		r.superuser = found == "t"
+	}
+	return nil
+}
+
+// askOne asks for one value.
+func (s *session) askOne(d *dialogue, left *int, text string, values ...string) (string, error) {
+	replies, err := d.count(left, withSync(execute(parseMessage(nil, ourName, text, nil), ourName, values...)), withSync(closeStatement(nil, ourName)))
+	if err != nil {
+		return "", err
+	}
+	if failed := replies[0].failed; failed != nil {
+		return "", &told{code: failed.code, message: "reading the session's state: " + failed.text}
+	}
+	if len(replies[0].rows) != 1 {
+		return "", nil
+	}
+	return replies[0].rows[0][0], nil
 }
 
 // askShapes has the statements described that were not there at the last
@@ -179,9 +229,7 @@ func (s *session) askShapes(d *dialogue, r *reading, left *int) error {
 		}
 		ask, of = append(ask, withSync(describe(batch, st.name))), append(of, st)
 	}
-	*left += len(ask)
-	replies, err := d.run(ask...)
-	*left -= len(replies)
+	replies, err := d.count(left, ask...)
 	if err != nil {
 		return err
 	}

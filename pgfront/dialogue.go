@@ -70,6 +70,15 @@ func (d *dialogue) run(batches ...[]byte) ([]reply, error) {
 	return replies, nil
 }
 
+// count is run, for one who must know how many answers are still owed when it
+// fails.
+func (d *dialogue) count(left *int, batches ...[]byte) ([]reply, error) {
+	*left += len(batches)
+	replies, err := d.run(batches...)
+	*left -= len(replies)
+	return replies, err
+}
+
 // read reads up to a ReadyForQuery.
 func (d *dialogue) read() (r reply, err error) {
 	for {

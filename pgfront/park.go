@@ -104,9 +104,17 @@ func (s *session) endLocked(why *told, when urgency) {
 	case s.loan != nil:
 		s.traffic.resting.Store(false)
 		s.loan.Recall()
-	case s.interrupt != nil && (s.endNow || !s.lingering):
+	case s.interrupt != nil && s.mayInterruptLocked():
 		s.interrupt(s.ending)
 	}
+}
+
+// mayInterruptLocked tells whether a session that must end stops waiting for
+// that. One that is being restored on an engine that runs is at work, and so
+// is what a client left behind: that is executed first.
+func (s *session) mayInterruptLocked() bool {
+	atWork := s.lingering || s.backed && s.seat.Phase() == pool.Active
+	return s.endNow || !atWork
 }
 
 // Lost implements pool.Session.

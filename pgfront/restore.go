@@ -22,7 +22,7 @@ func (s *session) rebuild(ctx context.Context, o *opened) error {
 	}
 	defer interruptIO(ctx, o.conn)()
 	d := newDialogue(o.conn)
-	plan := s.kept.plan()
+	plan := s.kept.plan(o.as)
 	batches := make([][]byte, len(plan))
 	for i, step := range plan {
 		batches[i] = step.batch
@@ -123,11 +123,10 @@ func (k *state) age(rows [][]string) {
 
 // plan is a restore, in an order in which nothing trips what comes after it:
 // encoding, settings, who it is, statements, channels, the unnamed statement,
-// and last what limits statements.
-func (k *state) plan() []step {
-	var plan []step
-	early := step{what: "settings", batch: parseMessage(nil, ourName, setter, nil)}
-	late := step{what: "settings"}
+// and last what limits statements. as is who the backend works as now. There is
+// nothing to do for a session that is what it was at its login.
+func (k *state) plan(as persona) []step {
+	early, late := step{what: "settings"}, step{what: "settings"}
 	set := func(to *step, name, value string) {
 		to.batch = execute(to.batch, ourName, name, value)
 		to.want = append(to.want, setting{name, value})
@@ -139,13 +138,16 @@ func (k *state) plan() []step {
 			set(&early, s.name, s.value)
 		}
 	}
-	if k.sessionUser != "" {
+	if k.sessionUser != "" && as != (persona{k.sessionUser, k.role}) {
 		set(&early, "session_authorization", k.sessionUser)
 		set(&early, "role", k.role)
 	}
-	early.batch = withSync(early.batch)
-	late.batch = withSync(closeStatement(late.batch, ourName))
-	plan = append(plan, early)
+	var plan []step
+	sets := len(early.want)+len(late.want) > 0
+	if sets {
+		early.batch = withSync(append(parseMessage(nil, ourName, setter, nil), early.batch...))
+		plan = append(plan, early)
+	}
 	for _, st := range k.statements {
 		plan = append(plan, st.step())
 	}
@@ -156,13 +158,18 @@ func (k *state) plan() []step {
 		batch := parseMessage(nil, "", "listen "+identifier(channel), nil)
 		plan = append(plan, step{what: "LISTEN", batch: withSync(execute(batch, ""))})
 	}
-	if k.unnamed != nil {
+	switch {
+	case k.unnamed != nil:
 		batch := pgwire.AppendMessage(nil, pgwire.Parse, k.unnamed)
 		plan = append(plan, step{what: "the unnamed prepared statement", batch: withSync(describe(batch, "")), shape: k.unnamedShape, name: new(string)})
-	} else if len(plan) > 1 {
+	case len(k.statements)+len(k.channels) > 0: // ours, that is
 		plan = append(plan, step{what: "the unnamed prepared statement", batch: withSync(closeStatement(nil, ""))})
 	}
-	return append(plan, late)
+	if sets {
+		late.batch = withSync(closeStatement(late.batch, ourName))
+		plan = append(plan, late)
+	}
+	return plan
 }
 
 func (st *statement) step() step {

@@ -161,7 +161,7 @@ func (s *session) interruptible(parent context.Context) (ctx context.Context, re
 	unhook := context.AfterFunc(s.front.ctx, func() { cancel(errClosed) })
 	s.mu.Lock()
 	s.interrupt = cancel
-	if s.ending != nil && (s.endNow || !s.lingering) {
+	if s.ending != nil && s.mayInterruptLocked() {
 		cancel(s.ending)
 	}
 	s.mu.Unlock()

@@ -43,10 +43,11 @@ type spare struct {
 var _ pool.Spare = (*spare)(nil)
 
 // resets make a backend what it was after its login; DISCARD ALL must stand
-// alone. The last one gives a row for each of names that is the name of a
-// setting still, since that outlives all resets, and one more.
+// alone. The last one tells who the backend works as then, and gives a row more
+// for each of names that is the name of a setting still, since that outlives
+// all resets.
 func resets(names []string) []string {
-	rest := fmt.Sprintf("reset role; select pg_catalog.setseed(%.15f)", rand.Float64())
+	rest := fmt.Sprintf("reset role; select pg_catalog.setseed(%.15f), session_user, pg_catalog.current_setting('role')", rand.Float64())
 	if len(names) > 0 {
 		rest += "; select from pg_catalog.unnest('" + array(names) + "'::pg_catalog.text[]) n where pg_catalog.current_setting(n, true) is not null"
 	}
@@ -99,14 +100,19 @@ func (s *session) revive(ctx context.Context, p *spare) (*opened, error) {
 			return nil, err
 		}
 	}
+	var told [][]string
 	for range resets(nil) {
 		r, err := d.read()
-		if err == nil && (r.failed != nil || r.status != pgwire.IdleStatus || len(r.rows) > 1) {
-			err = fmt.Errorf("reset: %w", errBackendBroken)
-		}
 		if err != nil {
 			return nil, err
 		}
+		if r.failed != nil || r.status != pgwire.IdleStatus {
+			return nil, fmt.Errorf("reset: %w", errBackendBroken)
+		}
+		told = append(told, r.rows...)
+	}
+	if len(told) != 1 || len(told[0]) != 3 {
+		return nil, fmt.Errorf("reset: %w", errBackendBroken)
 	}
 	if s.kept == nil {
 		r, err := d.read()
@@ -118,7 +124,7 @@ func (s *session) revive(ctx context.Context, p *spare) (*opened, error) {
 		}
 	}
 	maps.Copy(p.parameters, d.reported)
-	return &opened{origin: p.origin, conn: p.conn, key: p.key, parameters: p.parameters, greeting: p.greeting(), rest: withoutStatus(d.reader.Rest())}, nil
+	return &opened{origin: p.origin, as: persona{told[0][1], told[0][2]}, conn: p.conn, key: p.key, parameters: p.parameters, greeting: p.greeting(), rest: withoutStatus(d.reader.Rest())}, nil
 }
 
 // greeting is what the engine would say to a new session.

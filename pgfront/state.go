@@ -22,6 +22,9 @@ type state struct {
 
 type setting struct{ name, value string }
 
+// persona is who a backend works as.
+type persona struct{ user, role string }
+
 // statement is a prepared statement, of either kind.
 type statement struct {
 	name, text string
@@ -34,7 +37,8 @@ type statement struct {
 // reading is what a backend tells of its session, before anybody has judged it.
 type reading struct {
 	state
-	superuser                    bool     // who logged in is one
+	temporarySchema              bool     // there is one, which may be empty
+	superuser                    bool     // who logged in is one; known where that matters
 	privileged                   []string // settings that superusers alone may set
 	cursor, advisory, temporary  bool
 	several                      bool // a PREPARE stood among other statements: its text would run them again
@@ -64,20 +68,47 @@ func (r *reading) decide() (pins []string) {
 // ourName is the name of a statement of ours in a backend, while we talk to it.
 const ourName = "serverlessproxy: state of the session"
 
-// probe reads everything that a session carries, whatever its search_path is.
-// Its parameters: the names of settings that the server does not list, as an
-// array, and the user who logged in.
-const probe = `select 's', name, pg_catalog.current_setting(name), context, '', '' from pg_catalog.pg_settings where source operator(pg_catalog.=) 'session'` +
-	` union all select 'c', n, pg_catalog.current_setting(n, true), '', '', '' from pg_catalog.unnest($1::pg_catalog.text[]) n where pg_catalog.current_setting(n, true) is not null` +
-	` union all select 'p', name, statement, from_sql::pg_catalog.text, pg_catalog.array_to_string(parameter_types::pg_catalog.oid[], ' '), pg_catalog.to_char(prepare_time, 'YYYYMMDDHH24MISSUS') from pg_catalog.pg_prepared_statements` +
-	` union all select 'l', c, '', '', '', '' from pg_catalog.pg_listening_channels() c` +
-	` union all select 'w', session_user::pg_catalog.text, pg_catalog.current_setting('role'), (select rolsuper::pg_catalog.text from pg_catalog.pg_roles where rolname operator(pg_catalog.=) $2::pg_catalog.name), '', ''` +
-	` union all select 'h', '', '', '', '', '' where exists (select from pg_catalog.pg_cursors where is_holdable)` +
-	` union all select 'a', '', '', '', '', '' where exists (select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid())` +
-	` union all select 't', '', '', '', '', '' where exists (select from pg_catalog.pg_depend where refclassid operator(pg_catalog.=) '2615'::pg_catalog.oid and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())`
+// A probe is what reads a session's state, whatever its search_path is: small
+// statements, and the functions that the system views stand for, since to plan
+// one union of these views takes twice the time of all that is done here.
+const (
+	askSettings   = `select 's', name, pg_catalog.current_setting(name), context from pg_catalog.pg_show_all_settings() where source operator(pg_catalog.=) 'session'`
+	askStatements = `select 'p', name, statement, from_sql, pg_catalog.array_to_string(parameter_types::pg_catalog.oid[], ' '), pg_catalog.to_char(prepare_time, 'YYYYMMDDHH24MISSUS') from pg_catalog.pg_prepared_statement()`
+	askChannels   = `select 'l', c from pg_catalog.pg_listening_channels() c`
+	askWho        = `select 'w', session_user, pg_catalog.current_setting('role'),` +
+		` exists (select from pg_catalog.pg_cursor() where is_holdable),` +
+		` exists (select from pg_catalog.pg_lock_status() where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()),` +
+		` pg_catalog.pg_my_temp_schema() operator(pg_catalog.<>) 0::pg_catalog.oid`
+	// askNamed gives what the settings are of which the server has no list; its
+	// parameter are their names, as an array.
+	askNamed = `select 'c', n, pg_catalog.current_setting(n, true), '' from pg_catalog.unnest($1::pg_catalog.text[]) n where pg_catalog.current_setting(n, true) is not null`
+)
+
+// What is asked only where the probe gives a reason to.
+const (
+	askTemporary = `select exists (select from pg_catalog.pg_depend where refclassid operator(pg_catalog.=) '2615'::pg_catalog.oid and refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())`
+	askSuperuser = `select rolsuper from pg_catalog.pg_roles where rolname operator(pg_catalog.=) $1::pg_catalog.name`
+)
+
+// probe is the batch that reads a session's state; names are those of settings
+// that the server does not list.
+func probe(names []string) []byte {
+	var b []byte
+	ask := func(text string, values ...string) {
+		b = closeStatement(execute(parseMessage(b, ourName, text, nil), ourName, values...), ourName)
+	}
+	ask(askSettings)
+	if len(names) > 0 {
+		ask(askNamed, array(names))
+	}
+	ask(askStatements)
+	ask(askChannels)
+	ask(askWho)
+	return withSync(b)
+}
 
 // ages tells since when there is each prepared statement.
-const ages = `select name, pg_catalog.to_char(prepare_time, 'YYYYMMDDHH24MISSUS') from pg_catalog.pg_prepared_statements`
+const ages = `select name, pg_catalog.to_char(prepare_time, 'YYYYMMDDHH24MISSUS') from pg_catalog.pg_prepared_statement()`
 
 // notSet are settings that have a way of their own, or are a transaction's.
 var notSet = []string{"transaction_isolation", "transaction_read_only", "transaction_deferrable", "role", "session_authorization", "is_superuser", "seed"}
@@ -87,9 +118,6 @@ func interpret(rows [][]string) *reading {
 	r := &reading{}
 	seen := map[string]bool{}
 	for _, row := range rows {
-		if len(row) != 6 {
-			continue
-		}
 		switch row[0] {
 		case "s", "c":
 			name := strings.ToLower(row[1])
@@ -103,18 +131,13 @@ func interpret(rows [][]string) *reading {
 			r.settings = append(r.settings, setting{row[1], row[2]})
 		case "p":
 			if row[1] != ourName {
-				r.statements = append(r.statements, statement{name: row[1], text: row[2], types: oids(row[4]), fromSQL: row[3] == "true", since: row[5]})
+				r.statements = append(r.statements, statement{name: row[1], text: row[2], types: oids(row[4]), fromSQL: row[3] == "t", since: row[5]})
 			}
 		case "l":
 			r.channels = append(r.channels, row[1])
 		case "w":
-			r.sessionUser, r.role, r.superuser = row[1], row[2], row[3] == "true"
-		case "h":
-			r.cursor = true
-		case "a":
-			r.advisory = true
-		case "t":
-			r.temporary = true
+			r.sessionUser, r.role = row[1], row[2]
+			r.cursor, r.advisory, r.temporarySchema = row[3] == "t", row[4] == "t", row[5] == "t"
 		}
 	}
 	// One may execute another: they are prepared again in their order.

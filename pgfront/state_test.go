@@ -36,18 +36,18 @@ func TestDecide(t *testing.T) {
 
 func TestPlanOrder(t *testing.T) {
 	r := interpret([][]string{
-		{"s", "statement_timeout", "1min", "user", "", ""},
-		{"s", "work_mem", "4MB", "user", "", ""},
-		{"s", "client_encoding", "LATIN1", "user", "", ""},
-		{"s", "transaction_isolation", "serializable", "user", "", ""},
-		{"c", "a.b", "x", "", "", ""},
-		{"p", "later", "execute first", "false", "", "2"},
-		{"p", "first", "prepare first as select 1", "true", "23 25", "1"},
-		{"p", ourName, "", "false", "", "3"},
-		{"w", "app", "none", "true", "", ""},
+		{"s", "statement_timeout", "1min", "user"},
+		{"s", "work_mem", "4MB", "user"},
+		{"s", "client_encoding", "LATIN1", "user"},
+		{"s", "transaction_isolation", "serializable", "user"},
+		{"c", "a.b", "x", ""},
+		{"p", "later", "execute first", "f", "", "2"},
+		{"p", "first", "prepare first as select 1", "t", "23 25", "1"},
+		{"p", ourName, "", "f", "", "3"},
+		{"w", "app", "none", "f", "f", "f"},
 	})
 	var order []string
-	for _, step := range r.state.plan() {
+	for _, step := range r.state.plan(persona{"app", "other"}) {
 		for _, s := range step.want {
 			order = append(order, s.name)
 		}
@@ -58,6 +58,28 @@ func TestPlanOrder(t *testing.T) {
 	want := "client_encoding work_mem a.b session_authorization role prepared first prepared later statement_timeout"
 	if got := strings.Join(order, " "); got != want {
 		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+// TestPlanOfNothing: a session that is what it was at its login costs nothing to
+// restore, on a backend of which that is known.
+func TestPlanOfNothing(t *testing.T) {
+	for _, c := range []struct {
+		of   state
+		as   persona
+		want int
+	}{
+		{state{}, persona{}, 0},
+		{state{sessionUser: "app", role: "none"}, persona{"app", "none"}, 0},
+		{state{sessionUser: "app", role: "none"}, persona{}, 2},
+		{state{sessionUser: "app", role: "none"}, persona{"app", "boss"}, 2},
+		{state{settings: []setting{{"work_mem", "4MB"}}, sessionUser: "app", role: "none"}, persona{"app", "none"}, 2},
+		{state{unnamed: []byte{0, 0, 0, 0}}, persona{}, 1},
+		{state{channels: []string{"c"}}, persona{}, 2},
+	} {
+		if got := len(c.of.plan(c.as)); got != c.want {
+			t.Errorf("%+v on a backend of %v: %d steps, want %d", c.of, c.as, got, c.want)
+		}
 	}
 }
 

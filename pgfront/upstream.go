@@ -19,6 +19,7 @@ import (
 // opened is a backend that is logged in.
 type opened struct {
 	origin
+	as         persona // where it is known
 	conn       net.Conn
 	key        pgwire.Key
 	parameters map[string]string

@@ -295,9 +295,14 @@ func (t *Tracker) Unnamed() (body []byte, known bool) {
 }
 
 // HasUnnamed says what the body of the unnamed statement's Parse is, where the
-// Tracker has not seen that pass.
+// Tracker has not seen that pass; nil: there is none.
 func (t *Tracker) HasUnnamed(body []byte) {
-	t.ledger.unnamed, t.ledger.lost = append(t.ledger.unnamed[:0], body...), false
+	t.ledger.lost = false
+	if body == nil {
+		t.ledger.unnamed = nil
+		return
+	}
+	t.ledger.unnamed = append(t.ledger.unnamed[:0], body...)
 }
 
 // Names are what may be the names of settings of somebody's own; more tells
