@@ -1,9 +1,11 @@
 package mysqlfront
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -18,13 +20,30 @@ type table struct {
 	refusal *mysqlwire.ServerError
 }
 
+// refused is why there are no rows.
+func (t *table) refused() error {
+	if t.refusal == nil {
+		return mysqlwire.ErrMalformed
+	}
+	return t.refusal
+}
+
 const (
 	// askLasts is generous: who loses patience loses the session with it.
 	askLasts = 30 * time.Second
 	// maxAnswer bounds a row of an answer to ourselves.
-	maxAnswer = 64 << 20
-	nullValue = 0xfb
+	maxAnswer    = 64 << 20
+	answerBuffer = 16 << 10
+	nullValue    = 0xfb
 )
+
+// buffered is a connection of which more is read at once than is asked for.
+type buffered struct {
+	net.Conn
+	from *bufio.Reader
+}
+
+func (b buffered) Read(p []byte) (int, error) { return b.from.Read(p) }
 
 // ask has a backend, on which nothing is under way, run statements of our own
 // in one round trip. After an error the connection is of no use any more, and
@@ -52,8 +71,11 @@ func (s *session) exchange(ctx context.Context, b *backend, texts []string) ([]t
 		return nil, fmt.Errorf("ask engine: %w", err)
 	}
 	answers := make([]table, len(texts))
+	// Rows by the hundred, of a few bytes each. Nothing comes after the answers,
+	// so nothing is left in the buffer that another would read.
+	from := buffered{b.conn, bufio.NewReaderSize(b.conn, answerBuffer)}
 	for i := range answers {
-		if err := answers[i].read(&packets{conn: b.conn}, s.hello.Capabilities); err != nil {
+		if err := answers[i].read(&packets{conn: from}, s.hello.Capabilities); err != nil {
 			return nil, fmt.Errorf("read engine's answer: %w", err)
 		}
 	}
@@ -127,7 +149,7 @@ func (t *table) readRows(p *packets, columns int) error {
 			if !ok {
 				return mysqlwire.ErrMalformed
 			}
-			values[i], row = append([]byte{}, value...), rest
+			values[i], row = value, rest
 		}
 		t.rows = append(t.rows, values)
 	}

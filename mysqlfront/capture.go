@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,11 +23,11 @@ const (
 		"CAST(@@timestamp AS BINARY), CAST(@@in_transaction AS BINARY), CAST(DATABASE() AS BINARY), CAST(CURRENT_ROLE() AS BINARY), " +
 		"CAST(@@max_statement_time AS BINARY), CAST(@@sql_select_limit AS BINARY), CAST(IF(@@sql_big_selects, _latin1'ON', _latin1'OFF') AS BINARY), " +
 		"CAST(@@max_session_mem_used AS BINARY) LIMIT 1"
-	unlimited = "SET STATEMENT max_statement_time = 0, max_session_mem_used = 9223372036854775807, sql_big_selects = 1, sql_select_limit = 18446744073709551615 FOR "
-	readAll   = unlimited +
-		"SELECT _binary'v', CAST(LOWER(variable_name) AS BINARY), CAST(session_value AS BINARY), CAST(variable_type AS BINARY), CAST(NULL AS BINARY) " +
-		"FROM information_schema.system_variables WHERE variable_scope LIKE 'SESSION%' AND read_only = 'NO' " +
-		"UNION ALL SELECT _binary'u', CAST(variable_name AS BINARY), CAST(IF(variable_type = 'VARCHAR', variable_value IS NULL, variable_value) AS BINARY), " +
+	unlimited    = "SET STATEMENT max_statement_time = 0, max_session_mem_used = 9223372036854775807, sql_big_selects = 1, sql_select_limit = 18446744073709551615 FOR "
+	readSettings = "SELECT _binary'v', CAST(LOWER(variable_name) AS BINARY), CAST(session_value AS BINARY), CAST(variable_type AS BINARY), CAST(NULL AS BINARY) " +
+		"FROM information_schema.system_variables WHERE variable_scope LIKE 'SESSION%' AND read_only = 'NO'"
+	readSum  = "SELECT _binary'd', CAST(NULL AS BINARY), CAST(%s AS BINARY), CAST(NULL AS BINARY), CAST(NULL AS BINARY)"
+	readRest = " UNION ALL SELECT _binary'u', CAST(variable_name AS BINARY), CAST(IF(variable_type = 'VARCHAR', variable_value IS NULL, variable_value) AS BINARY), " +
 		"CAST(variable_type AS BINARY), CAST(character_set_name AS BINARY) FROM information_schema.user_variables " +
 		"UNION ALL SELECT _binary's', CAST(LOWER(variable_name) AS BINARY), CAST(variable_value AS BINARY), NULL, NULL " +
 		"FROM information_schema.session_status WHERE variable_name IN ('Com_create_temporary_table', 'Com_create_sequence', 'Com_lock_tables', 'Com_ha_open', " +
@@ -55,34 +56,68 @@ var (
 	errNotNow     = errors.New("the session's state could not be read now")
 )
 
-// take reads a backend's state.
-func (s *session) take(ctx context.Context, b *backend) (*reading, error) {
-	all := readAll
+// take reads a backend's state. of are the settings that it may well have.
+func (s *session) take(ctx context.Context, b *backend, of ...known) (*reading, error) {
+	rest := readRest
 	if b.showsLocks {
-		all += readLocks
+		rest += readLocks
 	}
-	answers, err := s.ask(ctx, b, readGlow, all)
+	settings := readSettings
+	if len(of) > 0 && of[0].asks != "" {
+		settings = fmt.Sprintf(readSum, of[0].asks)
+	}
+	answers, err := s.ask(ctx, b, readGlow, unlimited+settings+rest)
 	if err != nil {
 		return nil, err
 	}
 	r := &reading{counters: map[string]int64{}, locksSeen: b.showsLocks, sent: s.scanner.Facts().Sent}
-	for _, a := range answers {
-		if a.refusal != nil {
-			err = fmt.Errorf("%w: %w", errNotNow, a.refusal)
+	if answers[0].refusal != nil || len(answers[0].rows) != 1 {
+		return r, fmt.Errorf("%w: %w", errNotNow, answers[0].refused())
+	}
+	r.first(answers[0].rows[0])
+	all := answers[1]
+	if all.refusal != nil && settings != readSettings { // a variable that there is no more
+		again, err := s.ask(ctx, b, unlimited+readSettings+rest)
+		if err != nil {
+			return nil, err
+		}
+		all = again[0]
+	}
+	if all.refusal != nil {
+		return r, fmt.Errorf("%w: %w", errNotNow, all.refusal)
+	}
+	if err := r.rest(all.rows, of); err != nil {
+		return r, err
+	}
+	if err := s.takeSettings(ctx, b, r); err != nil {
+		return r, err
+	}
+	r.limits(answers[0].rows[0])
+	return r, s.takeMore(ctx, b, r)
+}
+
+// takeSettings reads the settings of a session whose values are none that are
+// known.
+func (s *session) takeSettings(ctx context.Context, b *backend, r *reading) error {
+	if len(r.changed) > 0 {
+		return nil
+	}
+	answers, err := s.ask(ctx, b, unlimited+readSettings)
+	if err != nil {
+		return err
+	}
+	if answers[0].refusal != nil {
+		return fmt.Errorf("%w: %w", errNotNow, answers[0].refusal)
+	}
+	for _, v := range answers[0].rows {
+		if err := r.setting(v); err != nil {
+			return err
 		}
 	}
-	if answers[0].refusal == nil && len(answers[0].rows) == 1 {
-		r.first(answers[0].rows[0])
-	} else if err == nil {
-		err = errNotNow
+	if len(r.changed) == 0 {
+		return errUnreadable
 	}
-	if err != nil {
-		return r, err
-	}
-	if err := r.rest(answers[0].rows[0], answers[1].rows); err != nil {
-		return r, err
-	}
-	return r, s.takeMore(ctx, b, r)
+	return nil
 }
 
 // first takes what the first statement tells.
@@ -96,20 +131,22 @@ func (r *reading) first(row [][]byte) {
 	r.database, r.role = string(row[10]), string(row[11])
 }
 
-// rest takes what the second one tells.
-func (r *reading) rest(row [][]byte, rows [][][]byte) error {
+// rest takes what the second one tells: the settings only where it tells them,
+// or the sum of some that are known.
+func (r *reading) rest(rows [][][]byte, of []known) error {
 	r.changed, r.variables = settings{}, map[string]userVariable{}
 	clock := ""
 	for _, v := range rows {
 		name, value := string(v[1]), string(v[2])
 		switch v[0][0] {
 		case 'v':
-			if name == "gtid_seq_no" && value != "0" {
-				return errUnreadable // for the next statement alone
+			if err := r.setting(v); err != nil {
+				return err
 			}
-			if !uncarried[name] {
-				null := v[2] == nil || name == "character_set_results" && value == ""
-				r.changed[name] = setting{value: value, null: null, kind: string(v[3])}
+		case 'd':
+			r.asks, r.sum = of[0].asks, sumOf(of[0].asks, value)
+			if i := slices.IndexFunc(of, func(k known) bool { return k.asks == r.asks && k.sum == r.sum }); i >= 0 {
+				r.changed = of[i].wanted()
 			}
 		case 'u':
 			r.variables[name] = userVariable{kind: string(v[3]), charset: string(v[4]), null: v[2] == nil, value: value}
@@ -125,18 +162,36 @@ func (r *reading) rest(row [][]byte, rows [][][]byte) error {
 			r.locks = append(r.locks, name)
 		}
 	}
-	if len(r.changed) == 0 || clock == "" || len(r.counters) == 0 {
+	if clock == "" || len(r.counters) == 0 {
 		return errUnreadable
-	}
-	for i, name := range limiting {
-		v := r.changed[name]
-		v.value, v.null = string(row[12+i]), false
-		r.changed[name] = v
 	}
 	if clock != r.timestamp {
 		r.timestamp = ""
 	}
 	return nil
+}
+
+// setting takes a row of the table of them.
+func (r *reading) setting(v [][]byte) error {
+	name, value := string(v[1]), string(v[2])
+	if name == "gtid_seq_no" && value != "0" {
+		return errUnreadable // for the next statement alone
+	}
+	if !uncarried[name] {
+		null := v[2] == nil || name == "character_set_results" && value == ""
+		r.changed[name] = setting{value: value, null: null, kind: string(v[3])}
+	}
+	return nil
+}
+
+// limits takes what the first statement tells of the settings that the second
+// one is exempt from.
+func (r *reading) limits(row [][]byte) {
+	for i, name := range limiting {
+		v := r.changed[name]
+		v.value, v.null = string(row[12+i]), false
+		r.changed[name] = v
+	}
 }
 
 // takeMore reads the texts of user variables as they are, and asks whether

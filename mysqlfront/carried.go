@@ -36,8 +36,7 @@ type glow struct {
 
 // carried is what a session has on its backend and takes to the next.
 type carried struct {
-	fresh        settings // of a session that has just begun; shared
-	changed      settings // what differs from it
+	known
 	variables    map[string]userVariable
 	database     string
 	role         string // "" for none
@@ -258,16 +257,4 @@ func (c *carried) unlike(got *carried) string {
 		return "variable " + name
 	}
 	return ""
-}
-
-// wanted are all the session's settings.
-func (c *carried) wanted() settings {
-	all := make(settings, len(c.fresh))
-	for name, v := range c.fresh {
-		all[name] = v
-	}
-	for name, v := range c.changed {
-		all[name] = v
-	}
-	return all
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
@@ -13,13 +14,17 @@ import (
 
 // fresh is what a session of an account has when it begins.
 type fresh struct {
-	settings   settings
-	showsLocks bool // information_schema.metadata_lock_info is there
+	known      known // its settings
+	showsLocks bool  // information_schema.metadata_lock_info is there
 	keepalive  map[string]*echo
 }
 
 // echo is the engine's answer to a text that only asks whether it is there.
 type echo struct{ packets [][]byte }
+
+// freshFor is how long a reading holds: a plugin that is installed meanwhile
+// brings variables with it.
+const freshFor = time.Minute
 
 // freshness keeps what sessions begin with, by account and engine.
 type freshness struct {
@@ -29,6 +34,7 @@ type freshness struct {
 
 type freshEntry struct {
 	generation uint64
+	read       time.Time
 	value      *fresh
 }
 
@@ -38,7 +44,7 @@ func (f *Front) freshOf(ctx context.Context, s *session) (*fresh, error) {
 	key := fmt.Sprintf("%s %q %s", s.target.Name, c.hello.Database, c.key())
 	f.fresh.mu.Lock()
 	defer f.fresh.mu.Unlock()
-	if e := f.fresh.known[key]; e != nil && e.generation == s.backend.at.Generation {
+	if e := f.fresh.known[key]; e != nil && e.generation == s.backend.at.Generation && time.Since(e.read) < freshFor {
 		return e.value, nil
 	}
 	value, err := s.readFresh(ctx, c)
@@ -48,7 +54,7 @@ func (f *Front) freshOf(ctx context.Context, s *session) (*fresh, error) {
 	if f.fresh.known == nil || len(f.fresh.known) > 1000 {
 		f.fresh.known = map[string]*freshEntry{}
 	}
-	f.fresh.known[key] = &freshEntry{s.backend.at.Generation, value}
+	f.fresh.known[key] = &freshEntry{s.backend.at.Generation, time.Now(), value}
 	return value, nil
 }
 
@@ -63,11 +69,17 @@ func (s *session) readFresh(ctx context.Context, c caller) (*fresh, error) {
 	if err != nil {
 		return nil, err
 	}
-	answers, err := s.ask(ctx, b, unlimited+"SELECT 1 FROM information_schema.plugins WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'")
+	asks := asking(r.changed)
+	answers, err := s.ask(ctx, b,
+		unlimited+"SELECT 1 FROM information_schema.plugins WHERE plugin_name = 'METADATA_LOCK_INFO' AND plugin_status = 'ACTIVE'",
+		unlimited+fmt.Sprintf(readSum, asks))
 	if err != nil {
 		return nil, err
 	}
-	value := &fresh{settings: r.changed, showsLocks: len(answers[0].rows) == 1, keepalive: map[string]*echo{}}
+	value := &fresh{known: known{fresh: r.changed}, showsLocks: len(answers[0].rows) == 1, keepalive: map[string]*echo{}}
+	if rows := answers[1].rows; len(rows) == 1 {
+		value.known.asks, value.known.sum = asks, sumOf(asks, string(rows[0][2]))
+	}
 	for _, text := range s.target.KeepaliveQueries {
 		if value.keepalive[text], err = s.record(ctx, b, text); err != nil {
 			return nil, err

@@ -81,7 +81,7 @@ func (s *session) tryToPark(ctx context.Context) error {
 	s.backend.showsLocks = fresh.showsLocks
 	// Not within ctx: an answer once asked for is read to its end, and only then
 	// is it looked whether the session is still to be parked.
-	r, err := s.take(s.ctx, s.backend)
+	r, err := s.take(s.ctx, s.backend, fresh.known, s.last)
 	if err == nil {
 		err = s.leaveWith(ctx, fresh, r)
 	}
@@ -162,7 +162,7 @@ func (s *session) leaveWith(ctx context.Context, fresh *fresh, r *reading) error
 		since:     time.Now(),
 	}
 	all := r.changed
-	p.fresh, p.changed = fresh.settings, all.differing(fresh.settings)
+	p.fresh, p.changed = fresh.known.fresh, all.differing(fresh.known.fresh)
 	s.giveUp(p, all["wait_timeout"].value)
 	return nil
 }

@@ -129,7 +129,7 @@ func (s *session) shape(ctx context.Context, b *backend, used bool) error {
 	}
 	item := ""
 	for range 2 {
-		got, err := s.take(ctx, b)
+		got, err := s.take(ctx, b, p.known)
 		if err != nil {
 			return err
 		}
@@ -214,10 +214,13 @@ func (s *session) settleOn(b *backend) {
 
 // unpark forgets what a parked session had.
 func (s *session) unpark() {
-	if s.parked != nil && s.parked.expiry != nil {
+	if s.parked == nil {
+		return
+	}
+	if s.parked.expiry != nil {
 		s.parked.expiry.Stop()
 	}
-	s.parked = nil
+	s.last, s.parked = s.parked.known, nil
 }
 
 // answerParked answers what a parked session can be answered without an
