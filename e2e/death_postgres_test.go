@@ -25,9 +25,14 @@ type mortal struct {
 
 func (p *proxy) mortal(t *testing.T) *mortal {
 	t.Helper()
+	return p.mortalAt(t, p.dsn(postgres))
+}
+
+func (p *proxy) mortalAt(t *testing.T, dsn string) *mortal {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	conn, err := pgconn.Connect(ctx, p.dsn(postgres))
+	conn, err := pgconn.Connect(ctx, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// deathCuts is true while a session whose statement or transaction runs as the
-// engine dies may be cut off. Where false, only an unknown outcome may cut it.
-const deathCuts = true
+// deathCuts tells where an engine's death may cut a session off in any words.
+// Elsewhere it is told what has become of it: it lives, or the outcome is
+// unknown, or what it was is not known.
+var deathCuts = map[string]bool{"postgres": false, "mariadb": true}
 
 // fate is what is known of a row that was sent.
 type fate int
@@ -66,16 +67,34 @@ func (w *soaker) work(ctx context.Context) {
 			err = w.transact()
 		}
 		if err != nil {
-			w.cut(err)
+			w.hear(err)
 		}
 	}
 }
 
-// cut ends a session that was told of an error; the next one begins anew.
-func (w *soaker) cut(err error) {
-	if !deathCuts {
-		w.t.Errorf("%s %d was cut: %v", w.engine.name, w.number, err)
+// hear takes an error as the documentation says what it means to the session.
+func (w *soaker) hear(err error) {
+	if deathCuts[w.engine.name] {
+		w.cut()
+		return
 	}
+	switch codeOf(err) {
+	case "40001": // the transaction is rolled back; the session goes on
+		if err := w.exec("rollback"); err != nil {
+			w.t.Errorf("%s %d cannot roll back what is rolled back: %v", w.engine.name, w.number, err)
+			w.cut()
+		}
+	case "57P03": // nothing was done; the session goes on
+	case "08007", "57P02":
+		w.cut()
+	default:
+		w.t.Errorf("%s %d was cut: %v", w.engine.name, w.number, err)
+		w.cut()
+	}
+}
+
+// cut ends a session that was told of an error; the next one begins anew.
+func (w *soaker) cut() {
 	leave(w.t, w.conn)
 	w.conn, w.set = nil, 0
 }
@@ -165,6 +184,9 @@ func (w *soaker) transact() error {
 	}
 	w.fates(unknown, a, b)
 	if err := w.exec("commit"); err != nil {
+		if w.engine.name == "postgres" && codeOf(err) != "08007" {
+			w.fates(lost, a, b) // it is told so
+		}
 		return err
 	}
 	w.fates(committed, a, b)
@@ -181,9 +203,10 @@ func (w *soaker) fates(f fate, rows ...int) {
 func (w *soaker) settle() {
 	if w.conn != nil {
 		if err := w.look(); err != nil {
-			w.cut(err)
-		} else {
-			leave(w.t, w.conn)
+			w.hear(err)
+		}
+		if w.conn != nil {
+			w.cut()
 		}
 	}
 	if !w.enter() {
