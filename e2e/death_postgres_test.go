@@ -71,7 +71,7 @@ func (m *mortal) expect(text, want string) {
 // killEngines ends the engine as the kernel does that has no memory left.
 func (p *proxy) killEngines() {
 	p.t.Helper()
-	p.die(p.engines())
+	p.die(p.engines(), syscall.SIGKILL)
 }
 
 // killBackend kills the process of one session: PostgreSQL ends all then, and
@@ -82,17 +82,17 @@ func (p *proxy) killBackend(m *mortal) {
 	if _, err := fmt.Sscan(m.says("select pg_backend_pid()"), &pid); err != nil {
 		p.t.Fatal(err)
 	}
-	p.die([]int{pid})
+	p.die([]int{pid}, syscall.SIGKILL)
 }
 
-// die kills processes and waits until they and every session of the old server
+// die ends processes by a signal and waits until they and every session of the old server
 // are gone: until then one of them may still do as it is told, or the kernel
 // hold back the word of its end.
-func (p *proxy) die(pids []int) {
+func (p *proxy) die(pids []int, signal syscall.Signal) {
 	p.t.Helper()
 	old := slices.Concat(pids, p.backends())
 	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 			p.t.Fatalf("kill %d: %v", pid, err)
 		}
 	}

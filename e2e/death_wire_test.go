@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,10 +55,17 @@ func batch(text string) []pgproto3.FrontendMessage {
 }
 
 // TestEngineDiesMidRequestPostgres: transactions that wait in the middle of a
-// pipeline, of a batch without its Sync, of a COPY, and behind TLS.
+// pipeline, of a batch without its Sync, of a COPY, and behind TLS; whether the
+// engine is killed, or somebody else stops it, which it says to each of them.
 func TestEngineDiesMidRequestPostgres(t *testing.T) {
 	p := quickstart(t, "--engine", "postgres")
 	p.mortal(t).expect("create table kept (n int)", "done")
+	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped by others": syscall.SIGINT} {
+		t.Run(name, func(t *testing.T) { p.diesMidRequest(t, signal) })
+	}
+}
+
+func (p *proxy) diesMidRequest(t *testing.T, signal syscall.Signal) {
 	pipeline, flushed, copying := p.mortal(t), p.mortal(t), p.mortal(t)
 	secret := p.mortalAt(t, strings.Replace(p.dsn(postgres), "disable", "require", 1))
 	all := []*mortal{pipeline, flushed, copying, secret}
@@ -81,7 +89,7 @@ func TestEngineDiesMidRequestPostgres(t *testing.T) {
 		}
 		return nil
 	})
-	p.killEngines()
+	p.die(p.engines(), signal)
 	pipeline.hears("40001 E 25P02 E")
 	flushed.hears("40001")
 	flushed.sends(append(batch("select 1"), sync)...)

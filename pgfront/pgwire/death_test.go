@@ -24,7 +24,10 @@ func TestEndingOf(t *testing.T) {
 		{"/* a /* nested */ b */commit", commits},
 		{"-- a\ncommit", commits},
 		{"-- commit", stays},
-		{"/* commit", commits}, // it cannot be read
+		{"-- a; b\ncommit", commits},
+		{"select 1 -- a; b\n; commit", commits},
+		{"-- a\n; select 1", commits}, // it could be
+		{"/* commit", commits},        // it cannot be read
 		{"insert into t values (1); commit", commits},
 		{"insert into t values (1);commit", commits},
 		{"insert into t values ('; commit')", commits}, // every semicolon counts
@@ -112,6 +115,8 @@ func TestMayHaveCommitted(t *testing.T) {
 		{"another statement beside a named COMMIT", says(parseOf("c", "COMMIT"), bindOf("", "s"), executeOf(""), sync), false},
 		{"COMMIT bound to a portal", says(parseOf("c", "COMMIT"), bindOf("p", "c"), executeOf("p"), sync), true},
 		{"ROLLBACK and more in one batch", says(parseOf("", "rollback"), bindOf("", ""), executeOf(""), parseOf("", "select 1"), bindOf("", ""), executeOf(""), sync), true},
+		{"unnamed COMMIT in pieces", says(parseOf("", "commit")[:5], parseOf("", "commit")[5:], bindOf("", ""), executeOf(""), sync), true},
+		{"Bind in pieces", says(parseOf("c", "commit"), bindOf("", "c")[:5], bindOf("", "c")[5:], executeOf(""), sync), true},
 		{"function call", says(msg(FunctionCall)), false},
 		{"a part of a statement", says(queryOf("update t set a = 1")[:12]), true},
 	} {

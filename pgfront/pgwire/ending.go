@@ -67,8 +67,9 @@ func (i *intent) settles() { i.mayCommit, i.mayRoll = false, false }
 
 func (i *intent) parses(body []byte, whole bool) {
 	name, text, named := bytes.Cut(body, []byte{0})
-	if !named {
-		i.crowded = true // whose name is not known
+	if !named { // it may be any statement's
+		i.crowded = true
+		i.notes("", commits)
 		return
 	}
 	e := commits
@@ -79,14 +80,18 @@ func (i *intent) parses(body []byte, whole bool) {
 	case e == stays && len(name) == 0:
 		delete(i.statements, "")
 	case e == stays: // a Parse of a name that is taken fails: what it was stands
-	case len(i.statements) >= maxEnders:
+	case len(name) > 0 && len(i.statements) >= maxEnders:
 		i.crowded = true
 	default:
-		if i.statements == nil {
-			i.statements = map[string]ending{}
-		}
-		i.statements[string(name)] = max(e, i.statements[string(name)])
+		i.notes(string(name), e)
 	}
+}
+
+func (i *intent) notes(name string, e ending) {
+	if i.statements == nil {
+		i.statements = map[string]ending{}
+	}
+	i.statements[name] = max(e, i.statements[name])
 }
 
 func (i *intent) binds(body []byte) {
@@ -99,9 +104,10 @@ func (i *intent) binds(body []byte) {
 			e = commits
 		}
 	}
-	if ok && len(portal) == 0 {
+	if len(portal) == 0 {
 		i.bound = e
-	} else {
+	}
+	if !ok || len(portal) > 0 { // a name that is not there may be any
 		i.portals = max(i.portals, e)
 	}
 }
@@ -113,11 +119,14 @@ func endingOf(text []byte) ending {
 	worst := stays
 	for len(text) > 0 {
 		var statement []byte
-		statement, text, _ = bytes.Cut(text, []byte{';'})
+		var more bool
+		statement, text, more = bytes.Cut(text, []byte{';'})
 		word, readable := firstWord(statement)
 		switch {
 		case !readable:
 			return commits
+		case more && len(word) == 0 && bytes.Contains(statement, []byte("--")):
+			return commits // the semicolon is the comment's
 		case len(word) == 0:
 			continue
 		case worst == rolls:
