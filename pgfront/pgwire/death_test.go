@@ -115,7 +115,7 @@ func TestMayHaveCommitted(t *testing.T) {
 		{"another statement beside a named COMMIT", says(parseOf("c", "COMMIT"), bindOf("", "s"), executeOf(""), sync), false},
 		{"COMMIT bound to a portal", says(parseOf("c", "COMMIT"), bindOf("p", "c"), executeOf("p"), sync), true},
 		{"ROLLBACK and more in one batch", says(parseOf("", "rollback"), bindOf("", ""), executeOf(""), parseOf("", "select 1"), bindOf("", ""), executeOf(""), sync), true},
-		{"unnamed COMMIT in pieces", says(parseOf("", "commit")[:5], parseOf("", "commit")[5:], bindOf("", ""), executeOf(""), sync), true},
+		{"unnamed COMMIT in pieces", says(parseOf("", "commit")[:6], parseOf("", "commit")[6:], bindOf("", ""), executeOf(""), sync), true},
 		{"Bind in pieces", says(parseOf("c", "commit"), bindOf("", "c")[:5], bindOf("", "c")[5:], executeOf(""), sync), true},
 		{"function call", says(msg(FunctionCall)), false},
 		{"a part of a statement", says(queryOf("update t set a = 1")[:12]), true},
