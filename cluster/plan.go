@@ -45,6 +45,13 @@ type Planner interface {
 	Plan(from, to acu.Size) Steps
 }
 
+// Preparer is an optional ability of a Compute: it does beforehand, while
+// clients work, what the next Stop would take long over. Called as the other
+// methods are.
+type Preparer interface {
+	PrepareStop(ctx context.Context) error
+}
+
 // Plan is what a change of capacity would do.
 type Plan struct {
 	From, To acu.Capacity

@@ -177,6 +177,7 @@ func (c *Cluster) resize(ctx context.Context, to acu.Capacity) error {
 // A session that waits meanwhile is served by the new one.
 func (c *Cluster) restart(ctx, waiting context.Context, request Request) (forced *Holdouts, err error) {
 	backend := c.Status().Backend
+	c.prepareStop(waiting)
 	forced, err = c.scalingPoint(waiting, request)
 	if err != nil {
 		c.stay(backend)
@@ -192,6 +193,20 @@ func (c *Cluster) restart(ctx, waiting context.Context, request Request) (forced
 		return forced, err
 	}
 	return forced, c.startAt(ctx, request.Capacity)
+}
+
+// prepareStop makes the time short for which clients will wait. It need not
+// succeed.
+func (c *Cluster) prepareStop(ctx context.Context) {
+	preparer, ok := c.compute.(Preparer)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, preparing)
+	defer cancel()
+	if err := preparer.PrepareStop(ctx); err != nil {
+		c.log.Warn("the engine's stop is not prepared, and may take longer", "error", err)
+	}
 }
 
 // startAt starts the engine at another size, or at the old one if it does not

@@ -128,6 +128,41 @@ func TestScaleGoesBackToASizeThatRuns(t *testing.T) {
 	})
 }
 
+// thorough prepares a stop.
+type thorough struct {
+	*engine
+	backend func() Backend // of the status
+	with    []Backend      // was there when it was asked to prepare
+	err     error
+}
+
+func (e *thorough) PrepareStop(context.Context) error {
+	e.with = append(e.with, e.backend())
+	return e.err
+}
+
+// TestAStopIsPrepared: before clients wait, and whether that succeeds or not.
+func TestAStopIsPrepared(t *testing.T) {
+	for _, err := range []error{nil, errors.New("the disk is full")} {
+		synctest.Test(t, func(t *testing.T) {
+			compute := &thorough{err: err}
+			h := newHouse(t, func(h *house) {
+				compute.engine = h.engine
+				h.config.Compute = compute
+			})
+			compute.backend = func() Backend { return h.Status().Backend }
+			before := h.wake()
+			if err := h.Scale(context.Background(), Request{Capacity: 8}); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(compute.with, []Backend{before}) {
+				t.Errorf("prepared with %v", compute.with)
+			}
+			h.close()
+		})
+	}
+}
+
 func TestScaleShowsItsState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, nil)

@@ -8,6 +8,7 @@ import (
 
 const (
 	defaultScaleTimeout = 300 * time.Second
+	preparing           = 10 * time.Second      // at most, before the first look; clients work meanwhile
 	scalingWindow       = 50 * time.Millisecond // first look for a scaling point; it doubles
 	longestWindow       = time.Second           // …up to here: new transactions wait no longer
 	openFor             = 5                     // times as long the doors are open until the next look

@@ -30,7 +30,25 @@ type Reload struct {
 	Signal syscall.Signal // 0: there is nothing to be told
 }
 
-var _ cluster.Planner = (*Compute)(nil)
+// Flusher is an optional ability of an Engine: the server that runs at p writes
+// to disk what it would write when it is stopped.
+type Flusher interface {
+	Flush(ctx context.Context, p Place) error
+}
+
+var (
+	_ cluster.Planner  = (*Compute)(nil)
+	_ cluster.Preparer = (*Compute)(nil)
+)
+
+// PrepareStop has the engine write to disk while its clients work.
+func (c *Compute) PrepareStop(ctx context.Context) error {
+	flusher, ok := c.engine.(Flusher)
+	if !ok || c.current == nil || !c.current.alive() {
+		return nil
+	}
+	return flusher.Flush(ctx, c.place)
+}
 
 // Plan says what another size does to the engine that runs. One that takes no
 // settings while it runs must be started anew.

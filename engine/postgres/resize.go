@@ -13,7 +13,10 @@ import (
 	"serverlessproxy/compute/process"
 )
 
-var _ process.Adjuster = (*Engine)(nil)
+var (
+	_ process.Adjuster = (*Engine)(nil)
+	_ process.Flusher  = (*Engine)(nil)
+)
 
 // Plan says what another size does to the server that runs at p. What it was
 // started with it keeps until its next start.
@@ -58,14 +61,31 @@ func (e *Engine) Adjust(_ context.Context, p process.Place, size acu.Size) (proc
 	running := startedWith(p)
 	var settings []setting
 	for _, s := range capacity(size, e.machine) {
-		value, ok := running[s.name]
-		if !ok {
+		if running[s.name] == "" {
 			return process.Reload{}, fmt.Errorf("%s does not say with which %s the server was started; it takes another size at its next start", configName, s.name)
 		}
-		settings = append(settings, setting{s.name, value})
+	}
+	for _, name := range atStart {
+		if value, ok := running[name]; ok {
+			settings = append(settings, setting{name, value})
+		}
 	}
 	content := configFile(p, append(settings, memory(size, e.machine)...), e.parameters)
 	return process.Reload{Files: []process.File{{Name: configName, Content: content}}, Signal: syscall.SIGHUP}, nil
+}
+
+// Flush is a checkpoint: the one of a stop has little left to write then.
+func (e *Engine) Flush(ctx context.Context, p process.Place) error {
+	network, address := e.Address(p)
+	conn, err := Dial{Network: network, Address: address}.control(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "CHECKPOINT"); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
 }
 
 // startedWith are the settings in the run directory's configuration, by name;

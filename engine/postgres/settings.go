@@ -49,7 +49,10 @@ func fixed(p process.Place, cluster string) []setting {
 	}
 }
 
-// capacity are the settings of a size that only a restart changes.
+// atStart names the settings of a size that only a restart changes.
+var atStart = []string{"shared_buffers", "max_connections"}
+
+// capacity are those settings.
 func capacity(size acu.Size, machine int64) []setting {
 	settings := []setting{{"shared_buffers", kilobytes(sharedBuffers(size.Memory, machine))}}
 	if size.MaxConnections > 0 {
