@@ -192,7 +192,12 @@ func (r *reading) limits(row [][]byte) {
 		v.value, v.null = string(row[12+i]), false
 		r.changed[name] = v
 	}
+	r.glow.oracle = isOracle(r.changed["sql_mode"].value)
 }
+
+// isOracle tells whether a sql_mode has another language for compound
+// statements.
+func isOracle(mode string) bool { return strings.Contains(mode, "ORACLE") }
 
 // takeMore reads the texts of user variables as they are, and asks whether
 // tables are locked where they may be.

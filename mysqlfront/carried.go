@@ -32,6 +32,7 @@ type userVariable struct {
 type glow struct {
 	rowCount, foundRows int64
 	warnings, errors    int64
+	oracle              bool // sql_mode has ORACLE
 }
 
 // carried is what a session has on its backend and takes to the next.
@@ -215,18 +216,38 @@ func (c *carried) once() string {
 // mostFound is the largest FOUND_ROWS() that is carried.
 const mostFound = 100_000
 
+// mostChanged is the largest ROW_COUNT() that is carried. To bring it back costs
+// so many tiny statements inside of one.
+const mostChanged = 1000
+
 // echo is a statement after which FOUND_ROWS() and ROW_COUNT() are what they
 // were, "" where there is none.
 func (g glow) echo() string {
 	switch {
 	case g.rowCount == 0:
 		return "DO 0"
-	case g.rowCount != -1 || g.foundRows < 0 || g.foundRows > mostFound || g.errors > 0:
+	case g.rowCount < -1 || g.rowCount > mostChanged || g.foundRows < 0 || g.foundRows > mostFound || g.errors > 0:
 		return ""
+	case g.rowCount == -1:
+		return g.found()
+	case g.oracle:
+		return "" // another language
 	case g.foundRows == 0:
-		return "SELECT 1 LIMIT 0"
-	case g.foundRows == 1:
-		return "SELECT 1 LIMIT 1"
+		// The last one that finds nothing counts for nothing.
+		return fmt.Sprintf(changed, g.rowCount, "SELECT 1 LIMIT 0")
+	}
+	return fmt.Sprintf(changed, g.rowCount-1, g.found())
+}
+
+// changed is a statement that a server takes for one that has changed rows,
+// though it changes nothing: each row put into a variable counts as one.
+const changed = "BEGIN NOT ATOMIC DECLARE x INT; DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END; " +
+	"FOR i IN 1..%d DO SELECT 1 LIMIT 1 INTO x; END FOR; %s INTO x; END"
+
+// found is a SELECT after which FOUND_ROWS() is what it was.
+func (g glow) found() string {
+	if g.foundRows < 2 {
+		return fmt.Sprintf("SELECT 1 LIMIT %d", g.foundRows)
 	}
 	return fmt.Sprintf("WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 1000) "+
 		"SELECT SQL_CALC_FOUND_ROWS 1 FROM g a JOIN g b WHERE (a.n - 1) * 1000 + b.n <= %d LIMIT 1", g.foundRows)

@@ -28,6 +28,8 @@ var (
 	errEngineGone     = errors.New("engine closed the connection")
 	errEngineDied     = errors.New("engine ended while a session was idle on it")
 	errOutcomeUnknown = errors.New("engine ended while a command was under way")
+	errRolledBack     = errors.New("engine ended under a transaction")
+	errStillAborted   = errors.New("transaction ended with its engine, and no ROLLBACK has come")
 	errUnasked        = errors.New("client waits for no answer")
 	errPinnedTimeout  = errors.New("session kept its cluster awake for longer than connections.pinned_timeout")
 	errWaitTimeout    = errors.New("parked session waited for longer than wait_timeout")
@@ -145,6 +147,10 @@ func answerTo(err error) (a answer, ok bool) {
 		return answer{mysql.ER_SERVER_SHUTDOWN, "08S01", "Server shutdown in progress"}, true
 	case errors.Is(err, errOutcomeUnknown):
 		return shutdown("the server was restarted while a command was under way; whether it took effect is not known"), true
+	case errors.Is(err, errRolledBack):
+		return answer{mysql.ER_LOCK_DEADLOCK, "40001", "the server was restarted; the transaction is rolled back: say ROLLBACK, and run it again"}, true
+	case errors.Is(err, errStillAborted):
+		return answer{mysql.ER_LOCK_DEADLOCK, "40001", "the server was restarted and the transaction is rolled back: nothing runs before ROLLBACK"}, true
 	case errors.Is(err, errEngineDied):
 		return shutdown("the server was restarted; an open transaction is rolled back, and the session could not be kept"), true
 	case errors.Is(err, context.DeadlineExceeded):

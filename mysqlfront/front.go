@@ -76,10 +76,15 @@ type Front struct {
 	cancel context.CancelCauseFunc
 	group  sync.WaitGroup // every connection that is served, and every loan
 
+	watching   sync.Once
+	background sync.WaitGroup // watchIdle
+
 	mu       sync.Mutex // protects what follows
 	closed   bool
 	sessions map[uint32]*session // nil while a client is not in yet
 	nextID   uint32
+
+	readings readings
 }
 
 // rsaBits is the size of the key by which clients without TLS send passwords.
@@ -130,6 +135,7 @@ func (f *Front) enter() bool {
 		return false
 	}
 	f.group.Add(1)
+	f.watching.Do(func() { f.background.Go(f.watchIdle) })
 	return true
 }
 
@@ -143,16 +149,11 @@ var errClosed = errors.New("the front is closed")
 func (f *Front) Close() {
 	f.mu.Lock()
 	f.closed = true
-	all := make([]*session, 0, len(f.sessions))
-	for _, s := range f.sessions {
-		if s != nil {
-			all = append(all, s)
-		}
-	}
 	f.mu.Unlock()
 	f.cancel(errClosed)
-	for _, s := range all {
+	for _, s := range f.everybody() {
 		s.Close(pool.Draining)
 	}
 	f.group.Wait()
+	f.background.Wait()
 }

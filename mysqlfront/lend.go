@@ -122,7 +122,12 @@ func (s *session) stopped(r relay.Return) {
 	case mysqlwire.StopQuit:
 		s.end(errQuit)
 	case mysqlwire.StopChangeUser:
+		s.moved()
 		s.changeUser(r)
+	case mysqlwire.StopBegin:
+		s.readBefore(r)
+	case mysqlwire.StopStray:
+		s.farewell(r)
 	case mysqlwire.StopKill, mysqlwire.StopKillQuery:
 		s.kill(r)
 	case mysqlwire.StopStatement:
@@ -141,16 +146,22 @@ func (s *session) stopped(r relay.Return) {
 // something unasked is left to say it.
 func (s *session) atSafePoint(r relay.Return) {
 	s.mu.Lock()
-	draining, p := s.draining, s.parking
-	s.parking = nil
+	draining, p, reading := s.draining, s.parking, s.reading
+	s.parking, s.reading = nil, false
 	s.mu.Unlock()
 	switch {
 	case p != nil && len(r.FromBackend) > 0:
 		p.result <- errNotNow
 	case p != nil:
 		p.result <- s.park(p.ctx)
-	case !draining && len(r.FromClient)+len(r.FromBackend) == 0 && s.releases():
+	case draining, len(r.FromClient)+len(r.FromBackend) > 0:
+	case s.releases():
 		s.release()
+	case reading:
+		if errors.Is(s.readIdle(), errLost) {
+			s.backendGone(relay.Return{})
+			return
+		}
 	}
 	if draining {
 		s.end(errDraining)
@@ -175,13 +186,21 @@ func (s *session) release() {
 // wake gives a session without a backend one, since its client has sent
 // something. What does not need an engine does not wake it.
 func (s *session) wake(read []byte) {
-	if len(read) <= mysqlwire.HeaderSize {
-		more, err := s.readBurst(read)
+	atLeast := mysqlwire.HeaderSize + 1
+	if s.aborted != nil {
+		atLeast = 1 // it may be the rest of a packet
+	}
+	if len(read) < atLeast {
+		more, err := s.readBurst(read, atLeast)
 		if err != nil {
 			s.end(errVanished)
 			return
 		}
 		read = more
+	}
+	if s.aborted != nil {
+		s.answerAborted(read)
+		return
 	}
 	switch command, whole := firstCommand(read); {
 	case !whole:
@@ -208,14 +227,14 @@ func firstCommand(read []byte) (command byte, whole bool) {
 // burstSize is what a session that wakes reads at once. The rest waits.
 const burstSize = 16 << 10
 
-// readBurst reads what the client has sent, at least a header and a command.
-func (s *session) readBurst(before []byte) ([]byte, error) {
+// readBurst reads what the client has sent, until there are so many bytes.
+func (s *session) readBurst(before []byte, atLeast int) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.front.HandshakeTimeout)
 	defer cancel()
 	defer guard(ctx, s.client)()
 	b := make([]byte, burstSize)
 	n := copy(b, before)
-	for n <= mysqlwire.HeaderSize {
+	for n < atLeast {
 		m, err := s.client.Read(b[n:])
 		n += m
 		if err != nil {

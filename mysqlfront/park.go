@@ -17,10 +17,12 @@ import (
 // parked is a session's state while it has no backend.
 type parked struct {
 	carried
+	here      *environment
 	multi     bool   // several statements at once
 	once      []byte // SET TRANSACTION for the next transaction
 	keepalive map[string]*echo
 	since     time.Time
+	waits     string      // its wait_timeout, in seconds
 	expiry    *time.Timer // ends it as wait_timeout says
 }
 
@@ -64,41 +66,65 @@ type pinnedAt struct {
 }
 
 func (s *session) tryToPark(ctx context.Context) error {
-	facts := s.scanner.Facts()
-	if s.pinned.err != nil && s.pinned.commands == facts.Commands {
-		return s.pinned.err
-	}
-	if err := s.attached(); err != nil {
-		return err
-	}
-	if s.releasing && (facts.Affected || facts.Warnings) {
-		return errStillAsked
-	}
-	fresh, err := s.front.freshOf(ctx, s)
+	p, err := s.picture(ctx)
 	if err != nil {
 		return err
 	}
+	if err := s.seat.Ready(); err != nil {
+		s.giveBack(p.glow)
+		return err
+	}
+	s.giveUp(p)
+	return nil
+}
+
+// giveBack gives a backend back what reading has taken away, where it can.
+func (s *session) giveBack(g glow) {
+	if echo := g.echo(); echo != "" {
+		_, _ = s.ask(s.ctx, s.backend, echo)
+	}
+}
+
+// picture reads what the session would be parked with. Where something keeps
+// it from that, the session is as it was.
+func (s *session) picture(ctx context.Context) (*parked, error) {
+	facts := s.scanner.Facts()
+	if s.pinned.err != nil && s.pinned.commands == facts.Commands {
+		return nil, s.pinned.err
+	}
+	if err := s.attached(); err != nil {
+		return nil, err
+	}
+	if s.releasing && (facts.Affected > 0 || facts.Warnings) {
+		return nil, errStillAsked
+	}
+	fresh, err := s.front.freshOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	s.backend.showsLocks = fresh.showsLocks
+	var p *parked
 	// Not within ctx: an answer once asked for is read to its end, and only then
 	// is it looked whether the session is still to be parked.
 	r, err := s.take(s.ctx, s.backend, fresh.known, s.last)
 	if err == nil {
-		err = s.leaveWith(ctx, fresh, r)
+		p, err = s.compose(ctx, fresh, r)
 	}
 	if err == nil {
-		return nil
+		return p, nil
 	}
 	if r == nil {
-		return fmt.Errorf("read session's state: %w", err) // its connection is closed, which the relay will find
+		return nil, fmt.Errorf("%w: %w", errLost, err) // its connection is closed, which the relay will find
 	}
-	if echo := r.glow.echo(); echo != "" {
-		_, _ = s.ask(s.ctx, s.backend, echo)
-	}
+	s.giveBack(r.glow)
 	if errors.As(err, new(*pool.Pinned)) {
 		s.pinned = pinnedAt{facts.Commands, err}
 	}
-	return err
+	return nil, err
 }
+
+// errLost says that the backend closed while the session's state was read.
+var errLost = errors.New("backend closed while the session's state was read")
 
 // errStillAsked says that the client may want to know of its last statement
 // what would be lost.
@@ -125,8 +151,9 @@ func (s *session) attached() error {
 	return &pool.Pinned{Reasons: reasons}
 }
 
-// leaveWith parks the session with what was read, unless that pins it.
-func (s *session) leaveWith(ctx context.Context, fresh *fresh, r *reading) error {
+// compose makes of what was read what the session is parked with, unless that
+// pins it.
+func (s *session) compose(ctx context.Context, fresh *fresh, r *reading) (*parked, error) {
 	facts := s.scanner.Facts()
 	reasons := r.decide(facts)
 	if facts.NextUnclear {
@@ -143,28 +170,26 @@ func (s *session) leaveWith(ctx context.Context, fresh *fresh, r *reading) error
 		reasons = append(reasons, "prepared_text")
 	}
 	if len(reasons) > 0 {
-		return &pool.Pinned{Reasons: reasons}
+		return nil, &pool.Pinned{Reasons: reasons}
 	}
 	if s.releasing && !r.glow.lasts() {
-		return errStillAsked
+		return nil, errStillAsked
 	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w", errNotNow, err)
-	}
-	if err := s.seat.Ready(); err != nil {
-		return err
+		return nil, fmt.Errorf("%w: %w", errNotNow, err)
 	}
 	p := &parked{
 		carried:   r.carried,
+		here:      here,
 		multi:     s.scanner.MultiStatements(),
 		once:      facts.NextTransaction,
 		keepalive: fresh.keepalive,
 		since:     time.Now(),
+		waits:     r.changed["wait_timeout"].value,
 	}
 	all := r.changed
 	p.fresh, p.changed = fresh.known.fresh, all.differing(fresh.known.fresh)
-	s.giveUp(p, all["wait_timeout"].value)
-	return nil
+	return p, nil
 }
 
 // keepStatements notes what the prepared statements were read with; false
@@ -191,9 +216,9 @@ func readsUTF8(collation byte) bool {
 }
 
 // giveUp is the point of no return: the session has no backend any more.
-func (s *session) giveUp(p *parked, waitTimeout string) {
+func (s *session) giveUp(p *parked) {
 	b := s.backend
-	s.parked = p
+	s.parked, s.kept = p, nil
 	s.setEngineID(0)
 	s.backend = nil
 	s.mark(false)
@@ -203,7 +228,7 @@ func (s *session) giveUp(p *parked, waitTimeout string) {
 	s.scanner.Detach()
 	s.scanner.phase = pool.Parked
 	s.seat.Describe(func(i *pool.Info) { i.BackendPID = 0 })
-	if seconds, err := time.ParseDuration(waitTimeout + "s"); err == nil && seconds > 0 {
+	if seconds, err := time.ParseDuration(p.waits + "s"); err == nil && seconds > 0 {
 		p.expiry = time.AfterFunc(seconds, s.expire)
 	}
 	var spare pool.Spare

@@ -149,6 +149,8 @@ var carriedItems = map[string]struct{ set, read string }{
 	"keyword name":       {"SET @`select` = 'v', @`a.b` = 'w', @`x'y\"z\\` = 'q'", "SELECT CONCAT(@`select`, @`a.b`, @`x'y\"z\\`)"},
 	"last of all":        {"SELECT LAST_INSERT_ID(18446744073709551615)", "SELECT LAST_INSERT_ID()"},
 	"row count":          {"DO 1", "SELECT ROW_COUNT()"},
+	"rows changed":       {"BEGIN NOT ATOMIC DECLARE x INT; FOR i IN 1..3 DO SELECT 1 LIMIT 1 INTO x; END FOR; SELECT SQL_CALC_FOUND_ROWS seq FROM seq_1_to_77 LIMIT 1 INTO x; END", "SELECT CONCAT(ROW_COUNT(), ' ', FOUND_ROWS(), ' ', @@warning_count)"},
+	"a row, none found":  {"BEGIN NOT ATOMIC DECLARE x INT; DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END; SELECT 1 LIMIT 1 INTO x; SELECT 1 LIMIT 0 INTO x; END", "SELECT CONCAT(ROW_COUNT(), ' ', FOUND_ROWS(), ' ', @@warning_count)"},
 	"completion":         {"SET completion_type = 2", "SELECT @@completion_type"},
 	"odd name":           {"SET @`a ``b` = 5", "SELECT @`a ``b`"},
 	"select into":        {"SELECT 5, 'x' INTO @a, @b", "SELECT CONCAT(@a, @b)"},

@@ -200,8 +200,15 @@ func (s *session) finish(ctx context.Context, b *backend) error {
 
 // settleOn makes a backend the session's.
 func (s *session) settleOn(b *backend) {
+	p := s.parked
 	s.unpark()
 	s.backend = b
+	if s.aborted != nil { // its client resets the session
+		s.aborted = nil
+		s.scanner.RolledBack()
+	}
+	s.scanner.did.Store(something)
+	s.remember(p)
 	s.scanner.phase = pool.Active
 	s.mu.Lock()
 	if b.at.Network != "unix" {
@@ -263,7 +270,7 @@ func (s *session) answerKeepalive(payload []byte) bool {
 // rest begins the time anew after which a parked session is ended.
 func (s *session) rest() {
 	p := s.parked
-	if seconds, err := time.ParseDuration(p.wanted()["wait_timeout"].value + "s"); err == nil && p.expiry != nil {
+	if seconds, err := time.ParseDuration(p.waits + "s"); err == nil && p.expiry != nil {
 		p.expiry.Reset(seconds)
 	}
 }

@@ -1,6 +1,8 @@
 package mysqlfront
 
 import (
+	"sync/atomic"
+
 	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
 )
@@ -15,12 +17,18 @@ type scanner struct {
 	pinned bool // the seat says that it is; it may not be any more after the next command
 	// next, if not nil, is called once, when the client has sent something.
 	next func()
+	did  atomic.Uint32 // since the session's state was read: nothing, something…
+	// readIn is the second in which it was read before a transaction last.
+	readIn uint32
 }
 
 // FromClient is relay.Scanner's.
 func (s *scanner) FromClient(b []byte) (n int, stop bool) {
 	n, stop = s.Tracker.FromClient(b)
 	s.tally.BytesIn.Add(int64(n))
+	if n > 0 && s.did.Load() != something {
+		s.did.Store(something)
+	}
 	s.settle()
 	if s.next != nil && n > 0 {
 		s.next()

@@ -40,6 +40,8 @@ type session struct {
 	unread  []byte   // of the client's, while the session is in hand
 	backend *backend // nil while it has none
 	parked  *parked  // what it had when it gave its backend up, nil otherwise
+	kept    *parked  // what it had when its state was read last, nil where it could not be kept
+	aborted *aborted // its transaction died with an engine, and no ROLLBACK has come
 	// releasing: its backend is to be another's meanwhile, and the cluster stays.
 	releasing bool
 	stuck     uint64   // after how many commands it could not give it up at once
@@ -53,6 +55,7 @@ type session struct {
 	remote   uint64     // the generation of a backend on another machine
 	dead     uint64     // the generation of the engine that died last; 0 for none
 	parking  *parking   // somebody waits for it to park
+	reading  bool       // its state is to be read at the next safe point
 	draining bool       // is to leave at the next safe point
 	closing  error      // why it must end, wherever it stands
 	seated   bool       // the seat is taken
@@ -146,10 +149,15 @@ func because(ctx context.Context, err error) error {
 // sit takes a seat.
 func (s *session) sit(seat *pool.Seat) {
 	s.scanner = &scanner{
-		Tracker: mysqlwire.NewTracker(mysqlwire.Config{Capabilities: s.hello.Capabilities, Renumber: s.compressed}),
-		seat:    seat,
-		tally:   s.target.Tally,
-		phase:   pool.Active,
+		Tracker: mysqlwire.NewTracker(mysqlwire.Config{
+			Capabilities: s.hello.Capabilities,
+			Renumber:     s.compressed,
+			StopStray:    true,
+			Unread:       s.mayReadNow,
+		}),
+		seat:  seat,
+		tally: s.target.Tally,
+		phase: pool.Active,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,6 +233,7 @@ func (s *session) adopt(ctx context.Context, b *backend, ok []byte) error {
 		status = said.Status
 	}
 	s.backend = b
+	s.moved()
 	s.scanner.Reset(status)
 	s.mu.Lock()
 	if b.at.Network != "unix" {

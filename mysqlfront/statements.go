@@ -84,6 +84,7 @@ func (s *session) prepareOn(ctx context.Context, statement *mysqlwire.Statement)
 	for i, name := range reads {
 		present.settings[name] = setting{value: string(row[i+1])}
 	}
+	r.glow.oracle = isOracle(present.settings["sql_mode"].value)
 	if was == nil {
 		was = present
 	}

@@ -73,6 +73,7 @@ type request struct {
 	statement *Statement // the one it is about, or nil
 	command   byte
 	option    byte // COM_SET_OPTION's
+	effect    effect
 }
 
 // requests is a queue in a ring that grows as clients pipeline.
@@ -107,6 +108,9 @@ func (q *requests) grow() {
 
 // first is the request that is being answered; there is one.
 func (q *requests) first() *request { return &q.ring[q.head] }
+
+// at is one of them, by its place in the queue.
+func (q *requests) at(i int) *request { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
 
 // pop ends the first request. A ring that a burst of pipelining made large is
 // let go with its last one.

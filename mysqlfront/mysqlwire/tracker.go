@@ -11,8 +11,9 @@ type Config struct {
 	Status uint16
 	// StopReset makes COM_RESET_CONNECTION a stop (it passes otherwise).
 	StopReset bool
-	// StopStray makes a packet that the backend sends unasked a stop: it is
-	// left over. (It passes otherwise, as an engine's farewell should.)
+	// StopStray makes a packet that the backend sends unasked a stop, and so
+	// an error by which an engine ends a connection: it is left over. (It
+	// passes otherwise, as an engine's farewell should.)
 	StopStray bool
 	// Renumber gives the packets of a local file the numbers that the backend
 	// expects. Behind compression clients number them otherwise.
@@ -24,6 +25,10 @@ type Config struct {
 	// TextTotal the most that is kept for one session; 0 stands for 1 and 16
 	// MiB. Beyond them a statement is Unreadable.
 	TextLimit, TextTotal int
+	// Unread, if not nil, is asked before a command that begins a transaction
+	// from a state that was not Settled: true makes that a stop. The packet
+	// that is left over need not be whole.
+	Unread func() bool
 	// Changed, if not nil, is called for each change that the session state
 	// information of an OK reports. Its bytes are the relay's: to be copied.
 	Changed func(StateChange)
@@ -40,7 +45,8 @@ const (
 	StopKillQuery              // a COM_QUERY whose text is a KILL
 	StopReset                  // COM_RESET_CONNECTION, with Config.StopReset
 	StopStatement              // a command for Wanted(), which is not prepared on this backend
-	StopStray                  // the backend sends a packet unasked, with Config.StopStray
+	StopStray                  // the backend takes leave, with Config.StopStray
+	StopBegin                  // a command that begins a transaction, and Config.Unread says so
 	StopAgain                  // nothing to do: lend the session again
 	StopMalformed              // Err says what is wrong with the client's bytes
 )
@@ -77,6 +83,7 @@ type Tracker struct {
 	fileNext    byte   // the number of the file's next packet
 	outParams   bool   // the result under way has a procedure's OUT parameters
 	passNext    bool
+	passStray   bool
 	replica     bool // asked for a stream of the binary log, or registered to
 	doubt       bool
 	untracked   bool
@@ -95,6 +102,7 @@ type Tracker struct {
 	asking      bool // the client's present payload belongs to the command that is answered next
 
 	statements statements
+	standing   standing
 }
 
 // side is how far a direction has come inside a packet.
@@ -125,7 +133,7 @@ type Counts struct{ Queries, Transactions int64 }
 
 // NewTracker makes a Tracker for a session that has just logged in.
 func NewTracker(c Config) *Tracker {
-	t := &Tracker{caps: c.Capabilities, status: c.Status}
+	t := &Tracker{caps: c.Capabilities, status: c.Status, standing: standing{moved: true}}
 	t.multi = t.caps.Has(mysql.CLIENT_MULTI_STATEMENTS)
 	if c.MaxPayload == 0 {
 		c.MaxPayload = 1<<30 + int64(MaxPacket)
@@ -203,6 +211,9 @@ func (t *Tracker) Err() error { return t.err }
 // (all but COM_CHANGE_USER, whose answer only the front understands).
 func (t *Tracker) PassNext() { t.passNext = true }
 
+// PassStray lets the backend take leave: see Config.StopStray.
+func (t *Tracker) PassStray() { t.passStray = true }
+
 // Reset forgets what a server forgets by COM_CHANGE_USER or on a new
 // connection; status is that of the OK which ended it. The capabilities and
 // what MultiStatements says stay.
@@ -210,5 +221,6 @@ func (t *Tracker) Reset(status uint16) {
 	t.statements.clear()
 	t.facts = gathered{Facts: Facts{Commands: t.facts.Commands + 1}, epoch: t.facts.epoch + 1}
 	t.status, t.doubt, t.replica = status, false, false
+	t.standing = standing{moved: true}
 	t.schema, t.schemaKnown = t.schema[:0], false
 }

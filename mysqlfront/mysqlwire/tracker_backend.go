@@ -151,7 +151,7 @@ func (t *Tracker) judge(p []byte, length int) bool {
 
 // stray is a packet that nobody asked for: an engine's farewell.
 func (t *Tracker) stray() bool {
-	if t.config.StopStray {
+	if t.config.StopStray && !t.passStray {
 		t.stop = StopStray
 		return false
 	}
@@ -177,15 +177,29 @@ func (t *Tracker) failed(p []byte, length int) bool {
 	if len(p) < min(length, 3) {
 		return false
 	}
-	if length >= 3 && binary.LittleEndian.Uint16(p[1:]) == progress {
-		return true
+	if length >= 3 {
+		switch code := binary.LittleEndian.Uint16(p[1:]); {
+		case code == progress:
+			return true
+		case t.config.StopStray && !t.passStray && takesLeave(code):
+			t.stop = StopStray
+			return false
+		}
 	}
 	if r := t.pending.first(); r.command == mysql.COM_STMT_PREPARE {
 		t.statements.drop(r.statement)
 	}
 	t.doubt = true
+	t.standing.fails()
 	t.done()
 	return true
+}
+
+// takesLeave tells whether an error says that the connection ends: by a KILL,
+// or since the server does.
+func takesLeave(code uint16) bool {
+	const killed = 1927 // ER_CONNECTION_KILLED, which go-mysql does not name
+	return code == mysql.ER_SERVER_SHUTDOWN || code == mysql.ER_FORCING_CLOSE || code == killed
 }
 
 // single is an answer of one packet, OK, EOF or a text.
@@ -329,6 +343,7 @@ func (t *Tracker) resultEnd(status uint16) {
 func (t *Tracker) settle(status uint16) {
 	was := t.InTransaction()
 	t.status, t.doubt = status, false
+	t.standing.settles(was, t.InTransaction())
 	alone := executes(t.pending.first().command) && status&mysql.SERVER_STATUS_AUTOCOMMIT != 0
 	if !t.InTransaction() && (was || alone) {
 		t.counts.Transactions++

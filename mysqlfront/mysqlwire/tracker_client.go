@@ -75,6 +75,7 @@ func (t *Tracker) passBody(b []byte) int {
 	n := t.client.pass(b)
 	if !t.file {
 		t.noticeMore(b[:n])
+		t.noticeEffect(b[:n])
 	}
 	t.collect(b[:n])
 	t.endCollecting()
@@ -86,6 +87,7 @@ func (t *Tracker) packet(payload []byte, length int) fate {
 	if t.client.continued {
 		if !t.file {
 			t.noticeMore(payload)
+			t.noticeEffect(payload)
 		}
 		return t.payloadGrows(t.total + int64(length))
 	}
@@ -147,6 +149,7 @@ func (t *Tracker) command(p []byte, length int) fate {
 		}
 		t.prepare(length)
 		t.notice(p[1:], t.collecting)
+		t.collecting.noticed.effect = textEffect(p[1:], false, len(p) == length && length < MaxPacket)
 		return pass
 	case mysql.COM_STMT_EXECUTE, ComBulkExecute, mysql.COM_STMT_FETCH, mysql.COM_STMT_RESET,
 		mysql.COM_STMT_CLOSE, mysql.COM_STMT_SEND_LONG_DATA:
@@ -158,7 +161,7 @@ func (t *Tracker) command(p []byte, length int) fate {
 	case mysql.COM_INIT_DB:
 		t.noticeCommand(p)
 	}
-	t.ask(request{command: p[0]})
+	t.ask(request{command: p[0], effect: commandEffects[p[0]]})
 	return pass
 }
 
@@ -173,6 +176,7 @@ func (t *Tracker) ask(r request) {
 	if !answered(r.command) {
 		return
 	}
+	t.standing.asks(r.effect, t.moment())
 	if streams(r.command) {
 		t.replica = true
 	}
@@ -225,8 +229,12 @@ func (t *Tracker) query(p []byte, length int) fate {
 	if len(p) < min(length, maxNoticed) {
 		return wait
 	}
+	e := t.queryEffect(p, length)
+	if t.mustRead(e) {
+		return t.hold(StopBegin)
+	}
 	t.noticeCommand(p)
-	t.ask(request{command: mysql.COM_QUERY})
+	t.ask(request{command: mysql.COM_QUERY, effect: e})
 	return pass
 }
 
@@ -270,6 +278,9 @@ func (t *Tracker) useStatement(p []byte, length int) fate {
 		t.ask(request{command: p[0]})
 		return pass
 	}
+	if executes(p[0]) && t.mustRead(s.noticed.effect) {
+		return t.hold(StopBegin)
+	}
 	if !s.prepared() && p[0] != mysql.COM_STMT_CLOSE {
 		t.statements.wanted = s.ID
 		return t.hold(StopStatement)
@@ -296,8 +307,10 @@ func (t *Tracker) noteUse(s *Statement, command byte) {
 	case mysql.COM_STMT_EXECUTE, ComBulkExecute, mysql.COM_STMT_RESET:
 		t.statements.setLongData(s, false)
 	}
+	e := commandEffects[command]
 	if executes(command) {
 		t.ran(s.noticed)
+		e = s.noticed.effect
 	}
-	t.ask(request{command: command, statement: s})
+	t.ask(request{command: command, statement: s, effect: e})
 }

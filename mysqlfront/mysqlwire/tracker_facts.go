@@ -22,7 +22,7 @@ type Facts struct {
 	NextUnclear     bool
 	// Affected and Warnings are what was said at the end of the last
 	// statement.
-	Affected bool
+	Affected uint64
 	Warnings bool
 	// Commands is how many there were; Sent, how many bytes went to the
 	// backend since its counters began.
@@ -95,6 +95,7 @@ type noticed struct {
 	context     bool // changes how later texts are read
 	transaction bool // a SET of a transaction's characteristics
 	session     bool // for the session's transactions
+	effect      effect
 }
 
 func (n *noticed) look(text []byte) {

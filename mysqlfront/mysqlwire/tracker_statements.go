@@ -199,6 +199,7 @@ func (t *Tracker) Detach() {
 	}
 	t.statements.mapped = true
 	t.facts.Sent = 0
+	t.passStray = false
 }
 
 // Bind tells by which id the present backend knows the client's statement.
@@ -218,7 +219,7 @@ func (t *Tracker) prepare(length int) {
 	}
 	s.epoch = t.facts.epoch
 	t.collecting = s
-	t.ask(request{command: mysql.COM_STMT_PREPARE, statement: s})
+	t.ask(request{command: mysql.COM_STMT_PREPARE, statement: s, effect: still})
 }
 
 func (t *Tracker) textFits(s *Statement, more int) bool {
