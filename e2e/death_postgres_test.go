@@ -85,9 +85,9 @@ func (p *proxy) killBackend(m *mortal) {
 	p.die([]int{pid}, syscall.SIGKILL)
 }
 
-// die ends processes by a signal and waits until they and every session of the old server
-// are gone: until then one of them may still do as it is told, or the kernel
-// hold back the word of its end.
+// die ends processes by a signal and waits until they and every session of the
+// old server are gone: until then one of them may still do as it is told, or
+// the kernel hold back the word of its end.
 func (p *proxy) die(pids []int, signal syscall.Signal) {
 	p.t.Helper()
 	old := slices.Concat(pids, p.backends())
