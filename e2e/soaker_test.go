@@ -17,11 +17,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// deathCuts tells where an engine's death may cut a session off in any words.
-// Elsewhere it is told what has become of it: it lives, or the outcome is
-// unknown, or what it was is not known.
-var deathCuts = map[string]bool{"postgres": false, "mariadb": true}
-
 // fate is what is known of a row that was sent.
 type fate int
 
@@ -74,11 +69,13 @@ func (w *soaker) work(ctx context.Context) {
 
 // hear takes an error as the documentation says what it means to the session.
 func (w *soaker) hear(err error) {
-	if deathCuts[w.engine.name] {
-		w.cut()
-		return
+	code := codeOf(err)
+	var said *mysql.MySQLError
+	if errors.As(err, &said) {
+		code = string(said.SQLState[:])
 	}
-	switch codeOf(err) {
+	restarted := said != nil && strings.Contains(said.Message, "the server was restarted")
+	switch code {
 	case "40001": // the transaction is rolled back; the session goes on
 		if err := w.exec("rollback"); err != nil {
 			w.t.Errorf("%s %d cannot roll back what is rolled back: %v", w.engine.name, w.number, err)
@@ -87,6 +84,10 @@ func (w *soaker) hear(err error) {
 	case "57P03": // nothing was done; the session goes on
 	case "08007", "57P02":
 		w.cut()
+	case "08S01": // nothing was done; or the outcome, or what the session was, is not known
+		if restarted {
+			w.cut()
+		}
 	default:
 		w.t.Errorf("%s %d was cut: %v", w.engine.name, w.number, err)
 		w.cut()
