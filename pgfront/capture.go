@@ -1,6 +1,7 @@
 package pgfront
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -11,6 +12,14 @@ import (
 
 // captureLimit is for reading a session's state, while its client may wait.
 const captureLimit = 3 * time.Second
+
+// leastReaders is how many sessions are read at a time, at least. The first
+// reading of a backend fills its caches (8 ms of the engine's CPU): a crowd that
+// is read all at once would have each of them take too long.
+const leastReaders = 4
+
+// readersLimit is for the readings of other sessions that come first.
+const readersLimit = 10 * time.Second
 
 // errBackendBroken is a backend that answers no more, or wrongly.
 var errBackendBroken = errors.New("the backend is of no use any more")
@@ -100,6 +109,12 @@ func (s *session) keep(kept *state) {
 
 // read asks the backend for the session's state.
 func (s *session) read() (*reading, error) {
+	ctx, cancel := context.WithTimeout(s.front.ctx, readersLimit)
+	defer cancel()
+	if err := s.front.readers.Acquire(ctx, 1); err != nil {
+		return nil, &told{code: "57014", message: "too many sessions' states were to be read"}
+	}
+	defer s.front.readers.Release(1)
 	d := newDialogue(s.backend)
 	var r *reading
 	left := 0 // how many answers the backend still owes

@@ -24,8 +24,11 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"serverlessproxy/pgfront/pgwire"
 	"serverlessproxy/pool"
@@ -78,6 +81,7 @@ type Front struct {
 
 	watching   sync.Once
 	background sync.WaitGroup // watchIdle, and who reads for a hub
+	readers    *semaphore.Weighted
 	hubs       hubs
 
 	mu       sync.Mutex // protects what follows
@@ -98,6 +102,7 @@ func New(c Config) *Front {
 		c.HandshakeTimeout = 10 * time.Second
 	}
 	f := &Front{Config: c, sessions: map[*session]struct{}{}, keys: map[pgwire.Key]*session{}, keepalives: map[string]map[string]*keepalive{}}
+	f.readers = semaphore.NewWeighted(int64(max(leastReaders, 2*runtime.GOMAXPROCS(0))))
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	return f
 }
