@@ -166,20 +166,18 @@ func (s *session) apply(ctx context.Context, b *backend, some settings, item str
 	return s.instructAll(ctx, b, []string{some.statement()}, item)
 }
 
-// instructAll runs statements; a refusal says that the item cannot be
-// restored.
+// instructAll runs statements in one round trip; a refusal says that the item
+// cannot be restored.
 func (s *session) instructAll(ctx context.Context, b *backend, texts []string, item string) error {
-	for _, text := range texts {
-		err := s.instruct(ctx, b, text)
-		var refusal *mysqlwire.ServerError
-		if errors.As(err, &refusal) && !worthAnother(err) {
-			return &unlikeItem{item, err}
-		}
-		if err != nil {
-			return err
-		}
+	if len(texts) == 0 {
+		return nil
 	}
-	return nil
+	err := s.instruct(ctx, b, texts...)
+	var refusal *mysqlwire.ServerError
+	if errors.As(err, &refusal) && !worthAnother(err) {
+		return &unlikeItem{item, err}
+	}
+	return err
 }
 
 // finish restores what the session's next statement uses up.
@@ -188,14 +186,10 @@ func (s *session) finish(ctx context.Context, b *backend) error {
 	texts := []string{p.carried.once()}
 	if p.once != nil {
 		texts = append(texts, string(p.once))
+	} else if echo := p.glow.echo(); echo != "" {
+		texts = append(texts, echo)
 	}
-	if err := s.instructAll(ctx, b, texts, "state of the next statement"); err != nil {
-		return err
-	}
-	if echo := p.glow.echo(); echo != "" && p.once == nil {
-		return s.instructAll(ctx, b, []string{echo}, "FOUND_ROWS()")
-	}
-	return nil
+	return s.instructAll(ctx, b, texts, "state of the next statement")
 }
 
 // settleOn makes a backend the session's.
