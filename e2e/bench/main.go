@@ -55,10 +55,12 @@ func run(ctx context.Context, o options) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	if o.only.String() == "resume" {
-		table, err := resumes(ctx, o, dir)
-		fmt.Print(table)
-		return err
+	for name, table := range map[string]func(context.Context, options, string) (string, error){"resume": resumes, "park": parks} {
+		if o.only.String() == name {
+			text, err := table(ctx, o, dir)
+			fmt.Print(text)
+			return err
+		}
 	}
 	bed, err := newBed(ctx, dir, o.binary)
 	if err != nil {
