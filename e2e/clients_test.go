@@ -35,9 +35,15 @@ func (p *proxy) dsnFor(e engine, who *url.Userinfo) string {
 		u.User = who
 	}
 	if e.driver == "pgx" {
+		if p.secure {
+			return u.String() + "?sslmode=require"
+		}
 		return u.String() + "?sslmode=disable"
 	}
 	c := mysql.NewConfig()
+	if p.secure {
+		c.TLSConfig = "skip-verify"
+	}
 	c.User = u.User.Username()
 	c.Passwd, _ = u.User.Password()
 	c.Net, c.Addr, c.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")

@@ -61,13 +61,14 @@ var (
 
 // proxy is a running serverlessproxy, with the engines that it runs.
 type proxy struct {
-	t     *testing.T
-	dir   string
-	args  []string
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when the process has been waited for
-	urls  map[string]*url.URL
-	admin string
+	t      *testing.T
+	dir    string
+	args   []string
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when the process has been waited for
+	urls   map[string]*url.URL
+	admin  string
+	secure bool // its clients speak TLS
 
 	mu     sync.Mutex // protects output
 	output []string
