@@ -7,6 +7,7 @@
 //	engine/postgres       what the proxy says to a server as its operator
 //	engine/mysql
 //	compute/process       runs an engine on this machine
+//	compute/process/limits  holds it to the CPU and memory of its size
 //	compute/fixed         a server that others run
 //	compute/command       a server that the operator's own commands start and stop
 //	credential            verifiers, and the keys to log in again

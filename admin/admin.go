@@ -60,6 +60,7 @@ type Managed struct {
 	Name, Engine, Endpoint string
 	Version                func() string // of the engine; "" while unknown
 	Encryption             string
+	Limits                 func() string // what holds the engine to its size, for people; nil: it is not ours
 	Machine                Machine
 	Occupants              Occupants
 }

@@ -27,6 +27,7 @@ type Cluster struct {
 	PausedSince    *time.Time   `json:"paused_since"`
 	PausesAt       *time.Time   `json:"pauses_at"` // null when no pause is coming
 	Encryption     string       `json:"encryption"`
+	Limits         string       `json:"limits"` // what holds the engine to its size
 	LastError      string       `json:"last_error"`
 }
 
@@ -89,8 +90,16 @@ func (m Managed) view() Cluster {
 		PausedSince:    moment(s.PausedSince),
 		PausesAt:       moment(s.PausesAt),
 		Encryption:     m.Encryption,
+		Limits:         m.limits(),
 		LastError:      s.LastError,
 	}
+}
+
+func (m Managed) limits() string {
+	if m.Limits == nil {
+		return "the operator's"
+	}
+	return m.Limits()
 }
 
 func (m Managed) count() Sessions {

@@ -76,7 +76,7 @@ func units(capacity acu.Capacity) string {
 // the reason, where the message does not hold it.
 func (e Event) Aside() string {
 	reason := firstLine(e.Reason)
-	if strings.Contains(e.Message, strings.TrimSuffix(reason, ".")) {
+	if strings.HasSuffix(e.Message, "for this reason: "+strings.TrimSuffix(reason, ".")+".") {
 		return ""
 	}
 	return reason

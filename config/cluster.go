@@ -124,10 +124,11 @@ func compute(s *section, kind kindOfEngine) Compute {
 	s.oneOf("driver", &c.Driver, "process", "fixed", "command")
 	switch c.Driver {
 	case "process":
-		c.Process.User = kind.user
+		c.Process.User, c.Process.Limits = kind.user, "memory"
 		s.directory("bin_dir", &c.Process.BinDir)
 		s.directory("data_dir", &c.Process.DataDir)
 		s.text("user", &c.Process.User)
+		s.oneOf("limits", &c.Process.Limits, "memory", "all", "off")
 	case "fixed":
 		c.Server = server(s)
 	case "command":

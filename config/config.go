@@ -112,6 +112,7 @@ type Process struct {
 	BinDir  string // "" to look for it
 	DataDir string // "" for StateDir/clusters/NAME/data
 	User    string // the operating system's user that runs it when the proxy is root
+	Limits  string // "memory", "all" (CPU too) or "off": what of its size it is held to
 }
 
 // Server is an engine that others run, and how to log in to it.

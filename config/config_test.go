@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 	for what, pair := range map[string][2]any{
 		"state_dir": {c.StateDir, filepath.Join(dir, "state")},
 		"password":  {shop.Master, Master{"app", "app", filepath.Join(dir, "shop.password")}},
-		"compute":   {shop.Compute, Compute{Driver: "process", Process: Process{User: "postgres"}}},
+		"compute":   {shop.Compute, Compute{Driver: "process", Process: Process{User: "postgres", Limits: "memory"}}},
 		"endpoint":  {shop.Endpoint, "shop.cluster-shop.localhost"},
 		"scaling": {shop.Scaling, Scaling{
 			Min: 2, Max: 16, Autoscale: true, AutoPause: true, PauseAfter: 5 * time.Minute, Timeout: 5 * time.Minute,

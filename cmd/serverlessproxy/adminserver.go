@@ -70,7 +70,7 @@ func (a *adminServer) clusters() []admin.Managed {
 	var all []admin.Managed
 	for _, m := range a.server.members {
 		all = append(all, admin.Managed{Name: m.config.Name, Engine: m.config.Engine, Endpoint: m.config.Endpoint,
-			Version: m.engineVersion, Encryption: m.encryption(), Machine: m.cluster, Occupants: m.pool})
+			Version: m.engineVersion, Encryption: m.encryption(), Limits: m.limits(), Machine: m.cluster, Occupants: m.pool})
 	}
 	return all
 }

@@ -17,6 +17,7 @@ import (
 	"serverlessproxy/compute/command"
 	"serverlessproxy/compute/fixed"
 	"serverlessproxy/compute/process"
+	"serverlessproxy/compute/process/limits"
 	"serverlessproxy/config"
 	"serverlessproxy/credential"
 	"serverlessproxy/engine/mysql"
@@ -104,7 +105,8 @@ func build(c *config.Cluster, stateDir string, log *slog.Logger) (*works, error)
 			return nil, err
 		}
 		w, engine := k.process(c, place, log)
-		w.local = process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log, Environment: engineEnvironment()})
+		w.local = process.New(process.Config{Name: c.Name, Engine: engine, Place: place, Log: log, Environment: engineEnvironment(),
+			Limits: limits.New(limits.Policy(c.Compute.Process.Limits), c.Name, place.Data)})
 		w.compute, w.own, w.place = w.local, k.own, place
 		return w, nil
 	case "command":

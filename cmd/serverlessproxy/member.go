@@ -257,6 +257,15 @@ func (m *member) stop(ctx, draining context.Context) {
 	}
 }
 
+// limits is what says how the engine is held to its size; nil where others
+// see to that.
+func (m *member) limits() func() string {
+	if m.works.local == nil {
+		return nil
+	}
+	return m.works.local.Limits
+}
+
 // encryption is how the volume is encrypted: so far only the platform can.
 func (m *member) encryption() string {
 	if m.config.Encryption.Method == "external" {

@@ -128,6 +128,7 @@ func drawCluster(t *table, c admin.Cluster) {
 	t.row("backends", strconv.Itoa(c.Backends))
 	t.row("next pause", nextPause(c))
 	t.row("encryption", c.Encryption)
+	t.row("limits", c.Limits)
 	if c.LastError != "" {
 		t.row("last error", strings.ReplaceAll(c.LastError, "\n", "\n\t"))
 	}

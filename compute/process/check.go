@@ -42,6 +42,7 @@ func (c *Compute) Check(ctx context.Context) []Finding {
 		c.checkPermission(),
 		c.checkSocket(),
 		c.checkDisk(),
+		c.checkLimits(),
 	}
 }
 

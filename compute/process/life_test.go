@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"serverlessproxy/acu"
 	"serverlessproxy/compute/process"
 )
 
@@ -71,7 +70,9 @@ func TestCreateServeAndStop(t *testing.T) {
 	if err != nil || again != b || postmaster(at) != pid {
 		t.Errorf("a second start: %+v, %v", again, err)
 	}
-	if resized, err := c.Resize(limited(t), acu.Size{Capacity: 4}); err != nil || resized != b {
+	larger := small
+	larger.Capacity, larger.Memory = 4, 2*small.Memory
+	if resized, err := c.Resize(limited(t), larger); err != nil || resized != b {
 		t.Errorf("resize: %+v, %v", resized, err)
 	}
 	exited := c.Exited()

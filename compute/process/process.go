@@ -10,6 +10,7 @@ import (
 
 	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
+	"serverlessproxy/compute/process/limits"
 )
 
 var (
@@ -38,6 +39,7 @@ type Config struct {
 	Log         *slog.Logger
 	StopTimeout time.Duration // for a clean stop, before the hard one; 0: 45 s
 	Environment []string      // for the engine, such as TZ=…
+	Limits      *limits.Group // what holds the engine to its size; nil: nothing
 	LogLimit    int64         // bytes of the engine's log; two older ones of this size are kept; 0: 16 MiB
 }
 
@@ -50,7 +52,10 @@ type Compute struct {
 	stopTimeout time.Duration
 	environment []string
 	logLimit    int64
+	limits      *limits.Group // nil: none
 
+	heldBy     string    // what the log was last told of limits
+	size       acu.Size  // of current
 	current    *instance // nil before the first start and after a stop
 	generation uint64
 	looked     look // at what the engine uses
@@ -67,7 +72,7 @@ var (
 func New(cfg Config) *Compute {
 	c := &Compute{
 		engine: cfg.Engine, place: cfg.Place, log: cfg.Log.With("cluster", cfg.Name),
-		stopTimeout: cfg.StopTimeout, environment: cfg.Environment, logLimit: cfg.LogLimit,
+		stopTimeout: cfg.StopTimeout, environment: cfg.Environment, logLimit: cfg.LogLimit, limits: cfg.Limits,
 	}
 	if c.stopTimeout <= 0 {
 		c.stopTimeout = defaultStop
@@ -101,7 +106,8 @@ func (c *Compute) Start(ctx context.Context, size acu.Size) (cluster.Backend, er
 	if err != nil {
 		return cluster.Backend{}, err
 	}
-	c.current = engine
+	c.current, c.size = engine, size
+	c.holdAll(amountOf(size))
 	c.generation++
 	c.log.Info("the engine runs", "process", engine.pid, "adopted", adopted, "took", time.Since(began).Round(time.Millisecond))
 	return c.backend(), nil
@@ -109,11 +115,16 @@ func (c *Compute) Start(ctx context.Context, size acu.Size) (cluster.Backend, er
 
 // begin launches an engine and waits until it answers.
 func (c *Compute) begin(ctx context.Context, size acu.Size) (*instance, error) {
+	c.beforeStart(size)
 	engine, err := c.launch(size)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		c.beforeStart(size, engine.pid)
+		err = c.await(ctx, engine)
 	}
-	return engine, c.await(ctx, engine)
+	if err != nil {
+		c.release()
+	}
+	return engine, err
 }
 
 func (c *Compute) backend() cluster.Backend {
@@ -179,6 +190,7 @@ func (c *Compute) Stop(ctx context.Context) error {
 	}
 	if engine == nil {
 		c.settle()
+		defer c.release()
 		return c.sweep()
 	}
 	c.current = engine
@@ -195,6 +207,7 @@ func (c *Compute) Stop(ctx context.Context) error {
 		}
 	}
 	c.settle()
+	c.release()
 	removeRecord(c.place)
 	c.log.Info("the engine has stopped", "process", engine.pid, "how", engine.why, "took", time.Since(began).Round(time.Millisecond))
 	return nil

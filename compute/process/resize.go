@@ -60,11 +60,22 @@ func (c *Compute) Plan(from, to acu.Size) cluster.Steps {
 }
 
 // Resize gives the engine that runs what it can take of another size. It is the
-// same backend.
+// same backend. Its limits hold neither size up meanwhile: the engine grows into
+// the new ones, and has shrunk before they do.
 func (c *Compute) Resize(ctx context.Context, size acu.Size) (cluster.Backend, error) {
 	if c.current == nil || !c.current.alive() {
 		return cluster.Backend{}, errors.New("resize engine: it does not run")
 	}
+	c.holdAll(amountOf(size).Max(amountOf(c.size)))
+	backend, err := c.adjust(ctx, size)
+	if err == nil {
+		c.size = size
+	}
+	c.holdAll(amountOf(c.size))
+	return backend, err
+}
+
+func (c *Compute) adjust(ctx context.Context, size acu.Size) (cluster.Backend, error) {
 	adjuster, ok := c.engine.(Adjuster)
 	if !ok {
 		return cluster.Backend{}, errors.New("resize engine: it takes another size at a start alone")

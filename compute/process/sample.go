@@ -31,6 +31,9 @@ func (c *Compute) Sample(context.Context) (cluster.Usage, bool, error) {
 	if c.current == nil || !c.current.alive() {
 		return cluster.Usage{}, false, errors.New("sample engine: it does not run")
 	}
+	if c.limits != nil {
+		c.limits.Settle()
+	}
 	family, err := familyOf(c.current.pid)
 	if err != nil {
 		return cluster.Usage{}, false, fmt.Errorf("sample engine: %w", err)
