@@ -43,7 +43,7 @@ func (s *session) takeBack(answer chan error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.parks, answer)
-	if i < 0 {
+	if i < 0 || s.answering {
 		return false
 	}
 	s.parks = slices.Delete(s.parks, i, i+1)
@@ -60,7 +60,7 @@ func (s *session) answerParks(err error) {
 	for _, answer := range s.parks {
 		answer <- err
 	}
-	s.parks = nil
+	s.parks, s.answering = nil, false
 }
 
 // Drain implements pool.Session.

@@ -70,6 +70,7 @@ type session struct {
 	lost      bool       // the engine of the present backend died
 	reading   bool       // its state is to be read, without parking it
 	parks     []chan error
+	answering bool // those who wait for it to park: it is trying
 	over      bool
 	inbox     []byte // what the hub heard for a parked client
 }
@@ -277,6 +278,7 @@ func (s *session) recalled(ending *told) {
 		err = s.readOnly()
 	}
 	if errors.Is(err, errBackendBroken) {
+		s.answerParks(err) // what comes now may last
 		s.backendGone(relay.Return{Err: err})
 		return
 	}
@@ -287,10 +289,12 @@ func (s *session) recalled(ending *told) {
 	s.lend()
 }
 
-// mustPark tells whether somebody wants the session parked still.
+// mustPark tells whether somebody wants the session parked still. Who does
+// waits for the answer from then on.
 func (s *session) mustPark() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.answering = len(s.parks) > 0
 	return len(s.parks) > 0 || s.seat.ReleaseAtOnce() && s.backend != nil
 }
 
