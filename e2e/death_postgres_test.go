@@ -233,10 +233,41 @@ func TestEngineDiesPostgres(t *testing.T) {
 					t.Errorf("%q", got)
 				}
 			})
-			t.Run("transaction from a state that was not read", func(t *testing.T) {
-				m := p.settled(t, "select 1")
+			t.Run("transaction at once behind a SET", func(t *testing.T) {
+				m := p.mortal(t)
 				m.expect("set work_mem = '5MB'", "done")
 				m.expect("begin", "done")
+				m.expect("update kept set n = n + 1", "done")
+				end.die()
+				m.expect("select 1", "40001")
+				m.failed()
+				m.expect("show work_mem", "5MB")
+			})
+			t.Run("prepared in the transaction", func(t *testing.T) {
+				m := p.mortal(t)
+				m.expect("begin", "done")
+				if _, err := m.conn.Prepare(m.ctx, "add", "update kept set n = n + $1", nil); err != nil {
+					t.Fatal(err)
+				}
+				one := [][]byte{[]byte("1")}
+				if r := m.conn.ExecPrepared(m.ctx, "add", one, nil, nil).Read(); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+				end.die()
+				if r := m.conn.ExecPrepared(m.ctx, "add", one, nil, nil).Read(); codeOf(r.Err) != "40001" {
+					t.Errorf("%v", r.Err)
+				}
+				m.failed()
+				m.expect("begin", "done")
+				if r := m.conn.ExecPrepared(m.ctx, "add", one, nil, nil).Read(); r.Err != nil {
+					t.Errorf("after the ROLLBACK: %v", r.Err)
+				}
+				m.expect("rollback", "done")
+			})
+			t.Run("transaction from a state that is not known", func(t *testing.T) {
+				m := p.mortal(t)
+				m.expect("begin", "done")
+				m.expect("prepare p as select 1", "done")
 				end.die()
 				if got := m.says("select 1"); got != "57P02" && got != "lost" {
 					t.Errorf("%q", got)
@@ -283,7 +314,7 @@ func (p *proxy) untilRead(t *testing.T) {
 	watch := p.mortal(t)
 	defer watch.conn.Close(context.Background())
 	p.wait("sessions are read", 20*time.Second, func() error {
-		if got := watch.says("select count(*) from pg_stat_activity where usename = 'app' and pid <> pg_backend_pid() and (query not like '%pg_listening_channels%' or state <> 'idle' or state_change > clock_timestamp() - interval '500ms')"); got != "0" {
+		if got := watch.says("select count(*) from pg_stat_activity where usename = 'app' and pid <> pg_backend_pid() and (query not like '%pg_my_temp_schema%' and query not like '%rolsuper%' or state <> 'idle' or state_change > clock_timestamp() - interval '500ms')"); got != "0" {
 			return errors.New(got + " are not")
 		}
 		return nil

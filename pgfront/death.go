@@ -2,6 +2,7 @@ package pgfront
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -80,6 +81,19 @@ func (s *session) serverLeaves() {
 		return
 	}
 	s.backendGone(relay.Return{})
+}
+
+// backendBroke is a session whose backend broke while it was asked. If somebody
+// ended this one alone, the client hears it as it was said.
+func (s *session) backendBroke(err error) {
+	var said *engineError
+	if errors.As(err, &said) && said.code == pgwire.AdminShutdown && s.engineLives() {
+		s.log.Info("the server ended a session")
+		sayGoodbye(s.client, said.message)
+		s.finish()
+		return
+	}
+	s.backendGone(relay.Return{Err: err})
 }
 
 // engineLives tells whether the engine still takes logins. One that is going
@@ -183,6 +197,9 @@ func (s *session) abort() error {
 		s.kept = &state{}
 	}
 	s.kept.unnamed, s.kept.unnamedShape = nil, nil
+	for _, p := range t.Prepared() {
+		s.kept.statements = append(s.kept.statements, unseenStatement(p))
+	}
 	s.aborted = &aborted{kept: s.kept, unheard: true}
 	if s.traffic.tracker.Failed() {
 		s.aborted.unheard = false

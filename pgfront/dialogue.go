@@ -83,6 +83,9 @@ func (d *dialogue) count(left *int, batches ...[]byte) ([]reply, error) {
 func (d *dialogue) read() (r reply, err error) {
 	for {
 		kind, body, err := d.reader.Next(maxReply)
+		if err != nil && r.failed != nil {
+			return r, fmt.Errorf("%w: %w", r.failed, err) // its last words
+		}
 		if err != nil {
 			return r, err
 		}

@@ -14,9 +14,14 @@ import (
 	"serverlessproxy/relay"
 )
 
-// stopped is a session whose client said goodbye or whose server did, or in
-// which somebody broke the protocol.
+// stopped is a session that is to be read before it goes on, whose client said
+// goodbye or whose server did, or in which somebody broke the protocol.
 func (s *session) stopped(r relay.Return) {
+	if s.traffic.atBegin {
+		s.traffic.atBegin = false
+		s.readAtBegin()
+		return
+	}
 	violated := s.traffic.tracker.Violation()
 	switch {
 	case !r.ByClient && s.traffic.tracker.Farewell() != pgwire.NoFarewell:

@@ -26,6 +26,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -83,6 +84,7 @@ type Front struct {
 	background sync.WaitGroup // watchIdle, and who reads for a hub
 	readers    *semaphore.Weighted
 	hubs       hubs
+	readings   atomic.Int32 // see traffic.readings
 
 	mu       sync.Mutex // protects what follows
 	closed   bool
@@ -103,6 +105,7 @@ func New(c Config) *Front {
 	}
 	f := &Front{Config: c, sessions: map[*session]struct{}{}, keys: map[pgwire.Key]*session{}, keepalives: map[string]map[string]*keepalive{}}
 	f.readers = semaphore.NewWeighted(int64(max(leastReaders, 2*runtime.GOMAXPROCS(0))))
+	f.readings.Store(readAtOnceBegin)
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	return f
 }

@@ -1,6 +1,7 @@
 package pgfront
 
 import (
+	"errors"
 	"time"
 
 	"serverlessproxy/pool"
@@ -12,11 +13,19 @@ import (
 
 // readIdle is how often it is looked who has fallen idle: between the first
 // and the second look a session's state is read.
-const readIdle = time.Second
+const readIdle = 250 * time.Millisecond
 
 // readAtOnce is how many sessions are read at one look: a crowd that falls idle
 // together must not have the engine answer thousands of questions at once.
-const readAtOnce = 64
+const readAtOnce = 16
+
+// A session is also read before it begins a transaction, if what it is was not
+// known: its rollback leads back there should the engine die. That costs the
+// client a round trip, so a busy one pays it once in a while.
+const (
+	readBegin       = time.Second // at least, from one such reading of a session to its next
+	readAtOnceBegin = 16          // between two looks
+)
 
 // What a session did since its state was read last.
 const (
@@ -36,6 +45,7 @@ func (f *Front) watchIdle() {
 			return
 		case <-ticker.C:
 		}
+		f.readings.Store(readAtOnceBegin)
 		left := readAtOnce
 		for _, s := range f.everybody() {
 			if left > 0 && s.lookIdle() {
@@ -94,4 +104,24 @@ func (s *session) known() bool { return s.carried && s.traffic.did.Load() == not
 func (s *session) settled() {
 	s.traffic.did.Store(nothing)
 	s.traffic.tracker.Settled()
+}
+
+// mayRead tells whether a session that begins a transaction is to be read
+// before.
+func (t *traffic) mayRead() bool {
+	if t.readings == nil || time.Since(t.beginRead) < readBegin {
+		return false
+	}
+	t.beginRead = time.Now()
+	return t.readings.Add(-1) >= 0
+}
+
+// readAtBegin reads the session's state before its client's BEGIN, which waits.
+// One that cannot be read now goes on all the same.
+func (s *session) readAtBegin() {
+	if err := s.readOnly(); errors.Is(err, errBackendBroken) {
+		s.backendBroke(err)
+		return
+	}
+	s.lend()
 }

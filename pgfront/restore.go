@@ -41,6 +41,9 @@ func (s *session) rebuild(ctx context.Context, o *opened) error {
 		if err != nil {
 			return err
 		}
+		if step.unseen != nil && replies[i].failed == nil {
+			step.unseen.shape, step.unseen.unseen = replies[i].shape, false
+		}
 		if step.ages {
 			s.kept.age(replies[i].rows)
 		}
@@ -83,6 +86,7 @@ type step struct {
 	// undescribed: the client may know it by a description that nobody else
 	// knows any more.
 	undescribed bool
+	unseen      *statement // it is described for the first time
 }
 
 // substitute puts a statement that fails in the place of one that cannot be
@@ -148,8 +152,8 @@ func (k *state) plan(as persona) []step {
 		early.batch = withSync(append(parseMessage(nil, ourName, setter, nil), early.batch...))
 		plan = append(plan, early)
 	}
-	for _, st := range k.statements {
-		plan = append(plan, st.step())
+	for i := range k.statements {
+		plan = append(plan, k.statements[i].step())
 	}
 	if len(k.statements) > 0 {
 		plan = append(plan, step{what: "prepared statements", batch: withSync(execute(parseMessage(nil, "", ages, nil), "")), ages: true})
@@ -179,7 +183,13 @@ func (st *statement) step() step {
 	} else {
 		batch = parseMessage(nil, st.name, st.text, st.types)
 	}
-	return step{what: fmt.Sprintf("prepared statement %q", st.name), batch: withSync(describe(batch, st.name)), shape: st.shape, name: &st.name, types: st.types, undescribed: st.shape == nil}
+	step := step{what: fmt.Sprintf("prepared statement %q", st.name), batch: withSync(describe(batch, st.name)), shape: st.shape, name: &st.name, types: st.types}
+	if st.unseen {
+		step.unseen = st
+	} else {
+		step.undescribed = st.shape == nil
+	}
+	return step
 }
 
 func (st *step) check(r reply) error {

@@ -85,6 +85,9 @@ func (v *visitor) session(from identity) *session {
 		ended: make(chan struct{}),
 	}
 	s.traffic.tally = v.tally
+	if s.replication == none {
+		s.traffic.readings = &s.front.readings
+	}
 	return s
 }
 
@@ -279,7 +282,7 @@ func (s *session) recalled(ending *told) {
 	}
 	if errors.Is(err, errBackendBroken) {
 		s.answerParks(err) // what comes now may last
-		s.backendGone(relay.Return{Err: err})
+		s.backendBroke(err)
 		return
 	}
 	s.traffic.resting.Store(err != nil)

@@ -32,6 +32,18 @@ type statement struct {
 	fromSQL    bool
 	since      string // when it was prepared, in the engine's words: tells two of one name apart
 	shape      []byte // what Describe says of it; nil: it cannot be described any more
+	unseen     bool   // nobody has had it described: the next backend's word counts
+}
+
+// unseenStatement is a statement as its client's Parse made it.
+func unseenStatement(p pgwire.Prepared) statement {
+	_, rest, _ := bytes.Cut(p.Body, []byte{0})
+	text, list, _ := bytes.Cut(rest, []byte{0})
+	st := statement{name: p.Name, text: string(text), unseen: true}
+	for at := 2; at+4 <= len(list); at += 4 {
+		st.types = append(st.types, binary.BigEndian.Uint32(list[at:]))
+	}
+	return st
 }
 
 // reading is what a backend tells of its session, before anybody has judged it.

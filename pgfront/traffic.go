@@ -3,6 +3,7 @@ package pgfront
 import (
 	"cmp"
 	"sync/atomic"
+	"time"
 
 	"serverlessproxy/pgfront/pgwire"
 	"serverlessproxy/pool"
@@ -22,6 +23,10 @@ type traffic struct {
 	did     atomic.Uint32 // since the session's state was read: nothing, something…
 	early   []byte        // from the backend, before the relay has it
 
+	readings  *atomic.Int32 // how many sessions may be read now before they begin a transaction; nil: none
+	beginRead time.Time     // when this one was
+	atBegin   bool          // it is to be read now: the reason of a stop
+
 	pin   pgwire.Pin
 	noted atomic.Uint32 // pin, for others to read
 }
@@ -30,6 +35,10 @@ var goodbye = pgwire.AppendTerminate(nil)
 
 // FromClient implements relay.Scanner.
 func (t *traffic) FromClient(b []byte) (n int, stop bool) {
+	if t.did.Load() != nothing && t.tracker.Begins(b) && t.mayRead() {
+		t.atBegin = true
+		return 0, true
+	}
 	n, stop = t.tracker.FromClient(b)
 	if t.tracker.Ended() {
 		n -= len(goodbye) // whether the backend is to hear it is seen then

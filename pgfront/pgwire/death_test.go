@@ -1,6 +1,10 @@
 package pgwire
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
+)
 
 func TestEndingOf(t *testing.T) {
 	for _, c := range []struct {
@@ -177,7 +181,9 @@ func TestBeginKnown(t *testing.T) {
 		{"rolled back to a savepoint", [][]event{begin, exchange("rollback to a", InTxStatus, "ROLLBACK")}, true},
 		{"with PREPARE", [][]event{begin, exchange("prepare q as select 1", InTxStatus, "PREPARE")}, false},
 		{"with DEALLOCATE", [][]event{begin, exchange("deallocate q", InTxStatus, "DEALLOCATE")}, false},
-		{"with a named statement", [][]event{begin, says(parseOf("a", "select 1"))}, false},
+		{"with a named statement", [][]event{begin, says(parseOf("a", "select 1"))}, true},
+		{"a statement that was there closed", [][]event{begin, says(AppendMessage(nil, Close, []byte("Sa\x00")))}, false},
+		{"a named statement too long to keep", [][]event{begin, says(parseOf("a", strings.Repeat(" ", 5*maxParse)))}, false},
 		{"with an unnamed statement", [][]event{begin, says(parseOf("", "select 1"))}, true},
 		{"over", [][]event{begin, exchange("rollback", IdleStatus, "ROLLBACK")}, false},
 	} {
@@ -227,6 +233,74 @@ func TestFarewell(t *testing.T) {
 			}
 			if tr.Farewell() != c.want || tr.Fatal() != c.fatal {
 				t.Errorf("%d, fatal %v; want %d, %v", tr.Farewell(), tr.Fatal(), c.want, c.fatal)
+			}
+		})
+	}
+}
+
+func TestBegins(t *testing.T) {
+	query := func(text string) []byte { return AppendMessage(nil, Query, append([]byte(text), 0)) }
+	parse := func(name, text string) []byte {
+		return AppendMessage(nil, Parse, []byte(name+"\x00"+text+"\x00\x00\x00"))
+	}
+	for _, c := range []struct {
+		name string
+		sent []byte
+		want bool
+	}{
+		{"begin", query("BEGIN"), true},
+		{"start transaction", query("start transaction isolation level serializable; insert into t values (1)"), true},
+		{"behind a comment", query("/* a */ -- b\n begin"), true},
+		{"parsed", parse("", "BEGIN"), true},
+		{"parsed with a name", parse("S_1", "BEGIN"), true},
+		{"another statement", query("select 'begin'"), false},
+		{"a longer word", query("beginning"), false},
+		{"another message", AppendMessage(nil, Bind, []byte("\x00begin\x00")), false},
+		{"a name alone", []byte{Parse, 0, 0, 0, 20, 'S', '_'}, false},
+		{"half a header", []byte{Query, 0, 0}, false},
+		{"a comment that does not end", query("/* begin"), false},
+	} {
+		var tracker Tracker
+		if got := tracker.Begins(c.sent); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+		tracker.FromClient(query("select 1"))
+		if tracker.Begins(c.sent) {
+			t.Errorf("%s, behind a request: true", c.name)
+		}
+	}
+}
+
+func TestPreparedInTransaction(t *testing.T) {
+	parsed := hears(AppendMessage(nil, ParseComplete, nil))
+	closed := says(AppendMessage(nil, Close, []byte("Sa\x00")), AppendMessage(nil, Sync, nil))
+	synced := slices.Concat(says(AppendMessage(nil, Sync, nil)), hears(ready(InTxStatus)))
+	begin := slices.Concat(says(queryOf("begin")), hears(tagOf("BEGIN"), ready(InTxStatus)))
+	a, b := slices.Concat(says(parseOf("a", "select 1")), parsed, synced), slices.Concat(says(parseOf("b", "select 2")), parsed, synced)
+	for _, c := range []struct {
+		name   string
+		events []event
+		want   []string
+	}{
+		{"in order", slices.Concat(begin, a, b), []string{"a", "b"}},
+		{"unanswered", slices.Concat(begin, a, says(parseOf("b", "select 2"))), []string{"a"}},
+		{"failed", slices.Concat(begin, says(parseOf("a", "select x")), synced, b), []string{"b"}},
+		{"closed", slices.Concat(begin, a, b, closed), []string{"b"}},
+		{"of a transaction that is over", slices.Concat(begin, a, says(queryOf("commit")), hears(tagOf("COMMIT"), ready(IdleStatus)), begin, b), []string{"a"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tr Tracker
+			feedEvents(t, &tr, c.events)
+			var got []string
+			for _, p := range tr.Prepared() {
+				got = append(got, p.Name)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			tr.Settled()
+			if len(tr.Prepared()) > 0 {
+				t.Error("settled, and not forgotten")
 			}
 		})
 	}

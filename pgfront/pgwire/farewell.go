@@ -17,7 +17,7 @@ const (
 
 // Codes of the class "operator intervention".
 const (
-	adminShutdown = "57P01"
+	AdminShutdown = "57P01"
 	crashShutdown = "57P02"
 )
 
@@ -34,9 +34,9 @@ func (t *Tracker) hear(kind byte, body []byte) (leaves Farewell) {
 	switch {
 	case code == crashShutdown && (fatal || kind == NoticeResponse):
 		return Crashing
-	case code == adminShutdown && kind == NoticeResponse: // an immediate shutdown
+	case code == AdminShutdown && kind == NoticeResponse: // an immediate shutdown
 		return Crashing
-	case code == adminShutdown && fatal:
+	case code == AdminShutdown && fatal:
 		return Ordered
 	}
 	t.fatal = t.fatal || fatal

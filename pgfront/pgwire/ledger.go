@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +29,10 @@ type ledger struct {
 	unnamed []byte // the body of the last Parse of the unnamed statement that succeeded
 	lost    bool   // which one it was can no longer be told
 
+	made   []Prepared // with a name, since the session was settled
+	unkept bool       // not all that were made since are kept
+	past   bool       // what is made now is of no interest: nothing can lead back to it
+
 	partial []byte // of a message that comes in pieces
 	pieces  byte   // its type; 0: none is kept
 
@@ -42,7 +47,18 @@ type place struct{ request, parse int }
 type parse struct {
 	at         place
 	begin, end int
+	named      bool
 }
+
+// Prepared is the Parse of a statement with a name.
+type Prepared struct {
+	Name string
+	Body []byte
+}
+
+// How many of them are kept, and how long they may be together with what waits
+// for its answer.
+const maxMade = 256
 
 // ofInterest tells whether the ledger must see the body of a client's message.
 func (l *ledger) ofInterest(kind byte) bool {
@@ -65,6 +81,7 @@ func (l *ledger) begins(kind byte, body []byte, size int) {
 		l.lost = true
 	case kind == Parse:
 		l.sent.parse++
+		l.unkept = true
 		l.sniff(body)
 	default:
 		l.sniff(body)
@@ -94,13 +111,18 @@ func (l *ledger) read(kind byte, body []byte) {
 	case Parse:
 		l.sent.parse++
 		l.sniff(body)
-		if len(body) > 0 && body[0] == 0 {
+		named := len(body) > 0 && body[0] != 0
+		if named && (l.unkept || l.past) {
+			l.unkept = true
+			return
+		}
+		if len(body) > 0 {
 			begin := len(l.bodies)
 			l.bodies = append(l.bodies, body...)
-			l.waiting = append(l.waiting, parse{l.sent, begin, len(l.bodies)})
+			l.waiting = append(l.waiting, parse{l.sent, begin, len(l.bodies), named})
 		}
 		if len(l.bodies) > 4*maxParse {
-			l.waiting, l.bodies, l.lost = nil, nil, true
+			l.waiting, l.bodies, l.lost, l.unkept = nil, nil, true, true
 		}
 	}
 }
@@ -112,18 +134,48 @@ func (l *ledger) ends() { l.sent = place{l.sent.request + 1, 0} }
 func (l *ledger) parsed() {
 	l.answered.parse++
 	for i, p := range l.waiting {
-		if p.at == l.answered {
-			l.unnamed, l.lost = append(l.unnamed[:0], l.bodies[p.begin:p.end]...), false
-			l.waiting = l.waiting[i+1:]
-			return
+		if p.at != l.answered {
+			continue
 		}
+		if p.named {
+			l.make(l.bodies[p.begin:p.end])
+		} else {
+			l.unnamed, l.lost = append(l.unnamed[:0], l.bodies[p.begin:p.end]...), false
+		}
+		l.waiting = l.waiting[i+1:]
+		return
 	}
 }
+
+// make takes note of a statement with a name that there is now.
+func (l *ledger) make(body []byte) {
+	if l.unkept = l.unkept || len(l.made) >= maxMade; l.unkept {
+		l.made = nil
+		return
+	}
+	name, _, _ := bytes.Cut(body, []byte{0})
+	l.made = append(l.made, Prepared{string(name), bytes.Clone(body)})
+}
+
+// closes takes note of a Close of a statement. One that was not made since the
+// session was settled is gone even if the transaction is rolled back.
+func (l *ledger) closes(name []byte) {
+	i := slices.IndexFunc(l.made, func(p Prepared) bool { return p.Name == string(name) })
+	if i < 0 || len(l.waiting) > 0 {
+		l.unkept = true
+		return
+	}
+	l.made = slices.Delete(l.made, i, i+1)
+}
+
+// settled is that all that was made before is known.
+func (l *ledger) settled() { l.made, l.unkept, l.past = nil, false, false }
 
 // copies is a COPY, which may swallow a Sync: from here on the places of
 // requests and answers do not match, until the session is idle.
 func (l *ledger) copies() {
-	l.lost = l.lost || len(l.waiting) > 0
+	l.lost = l.lost || slices.ContainsFunc(l.waiting, func(p parse) bool { return !p.named })
+	l.unkept = l.unkept || slices.ContainsFunc(l.waiting, func(p parse) bool { return p.named })
 	l.waiting = nil
 }
 

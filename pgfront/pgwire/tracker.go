@@ -100,7 +100,9 @@ func (t *Tracker) FromClient(b []byte) (n int, stop bool) {
 		at = t.client.pass(b, at+1+length)
 		t.ledger.begins(kind, b[body:at], length-4)
 		t.intent.sends(kind, b[body:at], length-4)
-		t.standing.sends(kind, b[body:at])
+		if kind == Close {
+			t.closes(b[body:at])
+		}
 		t.request(kind)
 	}
 	return at, false
@@ -261,6 +263,7 @@ func (t *Tracker) ready(length int, status byte) error {
 	}
 	t.mixed = t.mixed && (t.requests.n > 0 || t.open)
 	t.standing.ready(t.InTransaction(), status != IdleStatus)
+	t.ledger.past = t.standing.moved
 	if t.requests.n == 0 && !t.open {
 		t.intent.settles()
 	}
