@@ -68,8 +68,9 @@ func (t *Tracker) notice(text []byte, prepared *Statement) {
 		prepared.noticed = n
 		return
 	}
+	first := t.facts.NextTransaction == nil && !t.facts.NextUnclear
 	t.ran(n)
-	if n.transaction && n.single && !n.session {
+	if n.transaction && n.single && !n.session && first {
 		t.facts.NextTransaction, t.facts.NextUnclear = append([]byte(nil), text...), false
 	}
 }
@@ -82,8 +83,10 @@ func (t *Tracker) ran(n noticed) {
 	if !n.set {
 		t.facts.NextTransaction, t.facts.NextUnclear = nil, false
 	}
-	if n.transaction && !n.session {
-		t.facts.NextUnclear = true
+	if n.transaction && (!n.session || t.facts.NextTransaction != nil) {
+		// A second SET, for the next transaction or the session's, overrides the
+		// first in part: what is left of that is the engine's to say.
+		t.facts.NextTransaction, t.facts.NextUnclear = nil, true
 	}
 }
 

@@ -36,6 +36,32 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// TestNextTransaction: what two statements tell together.
+func TestNextTransaction(t *testing.T) {
+	const readOnly = "SET TRANSACTION READ ONLY"
+	for _, c := range []struct {
+		texts   []string
+		known   string
+		unclear bool
+	}{
+		{[]string{readOnly, "SET @a = 1"}, readOnly, false},
+		{[]string{readOnly, "SELECT 1"}, "", false},
+		{[]string{readOnly, "SET SESSION TRANSACTION READ WRITE"}, "", true},
+		{[]string{readOnly, "SET SESSION tx_isolation = 'SERIALIZABLE'"}, "", true},
+		{[]string{readOnly, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"}, "", true},
+		{[]string{readOnly, "SET SESSION TRANSACTION READ WRITE", "SELECT 1"}, "", false},
+		{[]string{readOnly, "SELECT 1", readOnly}, readOnly, false},
+	} {
+		tr := NewTracker(Config{})
+		for _, text := range c.texts {
+			tr.FromClient(AppendPacket(nil, 0, append([]byte{mysql.COM_QUERY}, text...)))
+		}
+		if got := tr.Facts(); string(got.NextTransaction) != c.known || got.NextUnclear != c.unclear {
+			t.Errorf("%q: %q, unclear %v", c.texts, got.NextTransaction, got.NextUnclear)
+		}
+	}
+}
+
 // TestPresent: a statement is read with what was in force when it was sent.
 func TestPresent(t *testing.T) {
 	for text, changes := range map[string]bool{
