@@ -18,7 +18,8 @@ func roomy(n int) cluster.Backend {
 	return b
 }
 
-// crowded is a pool whose engine has room for 3, and the three that are in.
+// crowded is a pool whose engine has room for 3, and the three that are in, in
+// the order in which they fell idle.
 func crowded(t *testing.T) (*room, []*guest) {
 	r := newRoom(t, Limits{})
 	r.waker.set(cluster.Available, roomy(3))
@@ -26,7 +27,12 @@ func crowded(t *testing.T) (*room, []*guest) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); r.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-ended })
-	return r, []*guest{r.settle(), r.settle(), r.settle()}
+	var in []*guest
+	for range 3 {
+		in = append(in, r.settle())
+		time.Sleep(time.Millisecond) // else who is idle longest is a toss-up
+	}
+	return r, in
 }
 
 // TestASurplusWaitsForABackend: sessions that are admitted beyond what the
