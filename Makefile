@@ -41,7 +41,7 @@ check: lint
 
 e2e: build
 	@scripts/need $(TESTING)
-	IDLE_CLIENTS=$${IDLE_CLIENTS:-2000} $(GO) tool gotestsum --format testname -- -count=1 -timeout 60m ./e2e/...
+	FULL=1 IDLE_CLIENTS=$${IDLE_CLIENTS:-2000} $(GO) tool gotestsum --format testname -- -count=1 -timeout 60m ./e2e/...
 
 # Other people's tests, through the endpoint.
 suites: build

@@ -68,6 +68,9 @@ func (p *proxy) pgbenchThroughSizes(t *testing.T) {
 	p.mustTool(postgres, "pgbench", "-i", "-q", "-s", "16")
 	seconds := strconv.Itoa(int(scaleFor(t).Seconds()))
 	for _, script := range []string{"tpcb-like", "select-only"} {
+		if script == "select-only" && !full(t, "pgbench -S through changes of capacity") {
+			continue
+		}
 		logs := t.TempDir()
 		var loads [][]string
 		for _, mode := range []string{"simple", "extended", "prepared"} {
