@@ -263,6 +263,7 @@ func (c commanded) kill(t *testing.T) {
 // TestComputeCommand: engines that scripts run have all that those of the
 // proxy's own have.
 func TestComputeCommand(t *testing.T) {
+	t.Parallel() // it waits, for the most part
 	p, clusters := commandedProxy(t)
 	doors := map[string]string{"postgres": p.urls["postgres"].Host, "mysql": p.urls["mysql"].Host, "admin": p.urls["http"].Host}
 	ctx := context.Background()

@@ -157,6 +157,7 @@ func victim(t *testing.T) *proxy {
 
 // TestEngineDiesMariaDB is the table of what clients see of an engine's end.
 func TestEngineDiesMariaDB(t *testing.T) {
+	t.Parallel() // it waits, for the most part
 	p := victim(t)
 	// set is a session that has been set to something, and so its client finds it.
 	set := func(t *testing.T) *mortalMariaDB {

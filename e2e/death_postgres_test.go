@@ -156,6 +156,7 @@ func (p *proxy) under(m *mortal, text string, die func()) string {
 // TestEngineDiesPostgres is the table of what clients see of an engine's end:
 // of the whole, and of one process, after which PostgreSQL restarts itself.
 func TestEngineDiesPostgres(t *testing.T) {
+	t.Parallel() // it waits, for the most part
 	p := quickstart(t, "--engine", "postgres")
 	setup := p.mortal(t)
 	setup.expect("create table kept (n int); insert into kept values (0)", "done")

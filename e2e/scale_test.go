@@ -187,6 +187,7 @@ func longestIn(t *testing.T, prefix string) (longest time.Duration) {
 // TestScaleTimesOut: a transaction that is held open has a change given up, or
 // is ended for it, and is named either way.
 func TestScaleTimesOut(t *testing.T) {
+	t.Parallel() // it waits, for the most part
 	p := scalable(t, "restart")
 	words := map[string]string{
 		postgres.name: "terminating connection due to serverless scale event timeout",
