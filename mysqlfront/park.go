@@ -273,6 +273,9 @@ func (b *backend) Close() {
 	b.conn.Close()
 }
 
+// Lasting is pool.Spare's: a new login has a backend of its own.
+func (b *backend) Lasting() bool { return false }
+
 // key tells backends apart that are not of use for each other's sessions.
 func (c caller) key() string {
 	var key strings.Builder

@@ -91,7 +91,10 @@ func open(t *testing.T, options ...option) *house {
 	h.address = l.Addr().(*net.TCPAddr)
 	var serving sync.WaitGroup
 	serving.Go(func() { h.serve(l, &serving) })
+	sweeping, stopSweeping := context.WithCancel(context.Background())
+	serving.Go(func() { h.pool.Run(sweeping) })
 	t.Cleanup(func() {
+		stopSweeping()
 		l.Close()
 		h.front.Close()
 		serving.Wait()

@@ -87,6 +87,9 @@ func (p *spare) Close() {
 	p.conn.Close()
 }
 
+// Lasting implements pool.Spare: new logins use spares too.
+func (p *spare) Lasting() bool { return true }
+
 // revive takes a spare into use. What it has to tell is another session's,
 // except for its parameters. A session that was parked knows itself what it
 // must find; a new one must find what a new login would.

@@ -76,13 +76,32 @@ func TestNewSessionsOnSpares(t *testing.T) {
 			}
 		}
 	}
-	// A spare goes before DROP DATABASE gives up.
-	if _, err := boss.Exec(h.ctx(), "create database short owner app"); err != nil {
-		t.Fatal(err)
-	}
-	conn := h.connect("dbname=short")
-	h.leave(conn)
-	if _, err := boss.Exec(h.ctx(), "drop database short"); err != nil {
-		t.Errorf("a backend that nobody uses stands in the way: %v", err)
+}
+
+// TestSparesMakeWayForDatabases: backends that nobody uses are kept for
+// minutes, and gone before DROP DATABASE gives up; in either form of request.
+func TestSparesMakeWayForDatabases(t *testing.T) {
+	for _, mode := range []string{"simple_protocol", "exec"} {
+		t.Run(mode, func(t *testing.T) {
+			h := open(t)
+			boss, err := server.connect(h.ctx(), "postgres", "app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer boss.Close(context.Background())
+			if _, err := boss.Exec(h.ctx(), "create database short owner app"); err != nil {
+				t.Fatal(err)
+			}
+			owner := h.connect("default_query_exec_mode=" + mode)
+			if err := h.connect("dbname=short").Close(h.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "its backend is kept", func() bool { return h.pool.Spares() > 0 })
+			h.exec(owner, "alter database short rename to brief")
+			if err := h.connect("dbname=brief").Close(h.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			h.exec(owner, "drop database brief")
+		})
 	}
 }

@@ -40,6 +40,9 @@ func (t *traffic) FromClient(b []byte) (n int, stop bool) {
 		return 0, true
 	}
 	n, stop = t.tracker.FromClient(b)
+	if t.tracker.Vacates() {
+		t.seat.EndSparesSoon()
+	}
 	if t.tracker.Ended() {
 		n -= len(goodbye) // whether the backend is to hear it is seen then
 	}

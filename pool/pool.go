@@ -56,14 +56,18 @@ type Pool struct {
 	draining bool
 	spares   list.List           // of *spare, the oldest first
 	sparesOf map[string][]*spare // the same, by key
+	warm     int                 // of spares: how many are
 	waking   []func(context.Context, cluster.Backend) error
 	parked   []func(context.Context)
 
 	applicants list.List // of *applicant: who has a seat and waits for a backend
 
-	inUse  atomic.Int64  // seats with a backend
+	inUse       atomic.Int64 // seats with a backend
+	vacantUntil atomic.Int64 // since epoch: no spare is kept before
+
 	short  atomic.Int64  // who waits for one, or is about to; for those who ask often
 	wanted chan struct{} // has room for one: Run is to have somebody give one up
+	vacate chan struct{} // has room for one: Run is to end all spares
 	atOnce atomic.Bool   // Limits.ReleaseAtOnce, for those who ask often
 }
 
@@ -89,6 +93,7 @@ func New(config Config) *Pool {
 		seats:    map[string]*Seat{},
 		sparesOf: map[string][]*spare{},
 		wanted:   make(chan struct{}, 1),
+		vacate:   make(chan struct{}, 1),
 	}
 	if p.observer == nil {
 		p.observer = nobody{}

@@ -12,9 +12,10 @@ import (
 )
 
 // used is a Spare that remembers its end.
-type used struct{ closed bool }
+type used struct{ closed, lasting bool }
 
-func (u *used) Close() { u.closed = true }
+func (u *used) Close()        { u.closed = true }
+func (u *used) Lasting() bool { return u.lasting }
 
 // awakePool is a pool with a ceiling of n on a cluster that serves.
 func awakePool(n int, limits Limits) (*Pool, *sleeper) {
@@ -93,6 +94,62 @@ func TestSparesEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLastingSpares: what new sessions can use is kept for longer, but not so
+// many that they take a quarter of the engine's room, and none where a database
+// is to be without connections.
+func TestLastingSpares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := awakePool(8, Limits{})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { defer close(ended); p.Run(ctx) }()
+		rest := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		leave := func(n int) (seats []*Seat) {
+			for range n {
+				seat := sit(t, p, &guest{})
+				borrow(t, seat, "app")
+				seats = append(seats, seat)
+			}
+			for _, seat := range seats {
+				seat.GiveUp("app", one.Generation, &used{lasting: true})
+			}
+			return seats
+		}
+		seats := leave(4)
+		rest(spareFor)
+		if got := p.Spares(); got != 2 {
+			t.Errorf("after %v %d are kept, want 2 of a room for 8", spareFor, got)
+		}
+		borrow(t, seats[0], "app")
+		seats[0].GiveUp("app", one.Generation, &used{lasting: true})
+		rest(warmFor - time.Second)
+		if got := p.Spares(); got != 1 {
+			t.Errorf("%d are kept, want the one that was used again", got)
+		}
+		seats[1].EndSparesSoon()
+		rest(0)
+		if got := p.Spares(); got != 0 {
+			t.Errorf("%d are kept of a database that is to be without connections", got)
+		}
+		for _, seat := range seats {
+			seat.Leave()
+		}
+		seats = leave(1)
+		if got := p.Spares(); got != 0 {
+			t.Errorf("%d are kept just after", got)
+		}
+		rest(vacantFor)
+		borrow(t, seats[0], "app")
+		seats[0].GiveUp("app", one.Generation, &used{lasting: true})
+		if got := p.Spares(); got != 1 {
+			t.Errorf("%d are kept later", got)
+		}
+		p.closeSpares()
+		cancel()
+		<-ended
+	})
 }
 
 func borrowQuietly(p *Pool) {

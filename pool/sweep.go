@@ -27,7 +27,8 @@ type retry struct {
 
 // Run has sessions that are idle for Limits.ReleaseAfter give up their
 // backends, and ends pinned ones that are idle for Limits.PinnedTimeout, until
-// ctx ends. Idle sessions also give up theirs for who stands in line for one.
+// ctx ends. Idle sessions also give up theirs for who stands in line for one,
+// and spares end when a database is to be without connections.
 func (p *Pool) Run(ctx context.Context) {
 	later := map[*Seat]retry{}
 	limits := p.inForce()
@@ -39,6 +40,8 @@ func (p *Pool) Run(ctx context.Context) {
 			return
 		case <-p.wanted:
 			p.yield(ctx)
+		case <-p.vacate:
+			p.closeSpares()
 		case <-timer.C:
 			p.sweep(ctx, limits, later)
 			if p.short.Load() > 0 {

@@ -40,6 +40,7 @@ type Tracker struct {
 	reports map[string]string
 
 	intent   intent
+	vacates  bool // a statement needs a database for itself
 	standing standing
 	farewell Farewell
 	fatal    bool // the client has heard an error that ends the session
@@ -100,6 +101,7 @@ func (t *Tracker) FromClient(b []byte) (n int, stop bool) {
 		at = t.client.pass(b, at+1+length)
 		t.ledger.begins(kind, b[body:at], length-4)
 		t.intent.sends(kind, b[body:at], length-4)
+		t.vacates = t.vacates || vacates(kind, b[body:at])
 		if kind == Close {
 			t.closes(b[body:at])
 		}
