@@ -105,12 +105,12 @@ func TestWhatIsOpen(t *testing.T) {
 const shopJSON = `{"name":"shop","engine":"postgres","engine_version":"15.18","endpoint":"shop.example","state":"available",` +
 	`"capacity":4,"target_capacity":4,"min_capacity":2,"max_capacity":16,"fixed_capacity":0,"ceiling":400,` +
 	`"sessions":{"total":2,"active":0,"idle":0,"in_transaction":1,"held":0,"queued":0,"parked":1,"pinned":1},"backends":1,` +
-	`"paused_since":null,"pauses_at":"2026-03-04T05:07:07Z","encryption":"external","limits":"the operator's","last_error":"it failed"}` + "\n"
+	`"paused_since":null,"pauses_at":"2026-03-04T05:07:07Z","encryption":"external","limits":"the operator's","last_error":"it failed","pending_parameters":["wal_level"],"parameters_error":"bad value"}` + "\n"
 
 const blogJSON = `{"name":"blog","engine":"mariadb","engine_version":"","endpoint":"blog.example","state":"paused",` +
 	`"capacity":0,"target_capacity":2,"min_capacity":1,"max_capacity":8,"fixed_capacity":0,"ceiling":180,` +
 	`"sessions":{"total":0,"active":0,"idle":0,"in_transaction":0,"held":0,"queued":0,"parked":0,"pinned":0},"backends":0,` +
-	`"paused_since":"2026-03-04T05:06:07Z","pauses_at":null,"encryption":"external","limits":"the operator's","last_error":""}` + "\n"
+	`"paused_since":"2026-03-04T05:06:07Z","pauses_at":null,"encryption":"external","limits":"the operator's","last_error":"","pending_parameters":[],"parameters_error":""}` + "\n"
 
 func TestShapes(t *testing.T) {
 	b := newBench(t)

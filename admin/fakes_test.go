@@ -152,6 +152,7 @@ func newBench(t *testing.T) *bench {
 			status: cluster.Status{
 				Name: "shop", State: cluster.Available, Capacity: 4, TargetCapacity: 4, ResumeCapacity: 4, Min: 2, Max: 16,
 				AutoPause: true, PausesAt: start.Add(time.Minute), LastError: "it failed\nrow 4711",
+				ParametersWaiting: []cluster.SettingChange{{Setting: "wal_level", From: "replica", To: "logical"}}, ParametersRefused: "bad value\nrow 4711",
 			},
 			events: []cluster.Event{
 				{Time: start, Cluster: "shop", ID: "RDS-EVENT-0147", Message: "The DB cluster is being resumed.", Reason: "a client connected"},

@@ -29,6 +29,9 @@ type Cluster struct {
 	Encryption     string       `json:"encryption"`
 	Limits         string       `json:"limits"` // what holds the engine to its size
 	LastError      string       `json:"last_error"`
+
+	PendingParameters []string `json:"pending_parameters"` // that the engine takes at its next start
+	ParametersError   string   `json:"parameters_error"`   // why it refused the latest; "": it did not
 }
 
 // Sessions counts a cluster's sessions by phase.
@@ -92,7 +95,19 @@ func (m Managed) view() Cluster {
 		Encryption:     m.Encryption,
 		Limits:         m.limits(),
 		LastError:      s.LastError,
+
+		PendingParameters: names(s.ParametersWaiting),
+		ParametersError:   s.ParametersRefused,
 	}
+}
+
+// names leaves the values out, which may be secret.
+func names(changes []cluster.SettingChange) []string {
+	all := make([]string, len(changes))
+	for i, change := range changes {
+		all[i] = change.Setting
+	}
+	return all
 }
 
 func (m Managed) limits() string {
@@ -115,7 +130,7 @@ func (m Managed) count() Sessions {
 // outline is what of a cluster strangers may read: an engine's own log, whose
 // end a last error may quote, can hold rows.
 func (c Cluster) outline() Cluster {
-	c.LastError = firstLine(c.LastError)
+	c.LastError, c.ParametersError = firstLine(c.LastError), firstLine(c.ParametersError)
 	return c
 }
 

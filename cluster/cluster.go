@@ -49,6 +49,7 @@ type Cluster struct {
 	watcher     Watcher // nil where compute has no such ability
 	adopter     Adopter // likewise
 	planner     Planner // likewise
+	tuner       Tuner   // likewise
 	cannotPause string  // why, where compute cannot
 	sizer       func(acu.Capacity) acu.Size
 	checkSize   func(acu.Capacity) error // nil: any will do
@@ -74,6 +75,7 @@ type Cluster struct {
 	occupants Occupants
 	past      History         // Capacity in it is not kept
 	running   bool            // an engine may be there
+	renewal   bool            // it is to be restarted for its parameters
 	exited    <-chan struct{} // closed when it ends unasked; nil where nobody can tell
 	since     time.Time       // when it was last made available
 	active    time.Time       // when somebody was last busy, as far as the occupants don't know better
@@ -122,6 +124,7 @@ func New(config Config) (*Cluster, error) {
 	c.watcher, _ = c.compute.(Watcher)
 	c.adopter, _ = c.compute.(Adopter)
 	c.planner, _ = c.compute.(Planner)
+	c.tuner, _ = c.compute.(Tuner)
 	c.sampling.sampler, _ = c.compute.(Sampler)
 	if u, ok := c.compute.(Unpausable); ok {
 		c.cannotPause = u.CannotPause()

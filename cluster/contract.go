@@ -174,7 +174,11 @@ type Status struct {
 	PausedSince    time.Time
 	PausesAt       time.Time // zero when no pause is coming
 	LastError      string
-	Changed        <-chan struct{} // closed when a newer Status stands
+
+	ParametersWaiting []SettingChange // that the engine takes at its next start; none while it does not run
+	ParametersRefused string          // why it has not the latest parameters; "": it has them, or will
+
+	Changed <-chan struct{} // closed when a newer Status stands
 
 	changed chan struct{} // Changed, for the one who closes it
 	epoch   uint64        // how many attempts to resume have failed

@@ -12,6 +12,7 @@ type situation struct {
 	waiting    int
 	trigger    Trigger
 	urgent     bool          // one who waits does not wait for retryIn
+	renewal    bool          // the engine is to be restarted for its parameters
 	alwaysOn   bool          // the cluster does not pause by itself
 	idle       time.Duration // how long nobody has been busy
 	pauseAfter time.Duration
@@ -26,6 +27,7 @@ const (
 	start             // the engine
 	pause             // the cluster
 	bury              // the engine that is gone, and see what must be done
+	renew             // the engine, for its parameters
 )
 
 const forever = time.Duration(math.MaxInt64)
@@ -48,6 +50,9 @@ func decide(s situation) (step, time.Duration) {
 	case Available:
 		if s.gone {
 			return bury, 0
+		}
+		if s.renewal {
+			return renew, 0
 		}
 		if s.alwaysOn || s.waiting > 0 { // who waits now is on its way in
 			return rest, lookEvery

@@ -31,6 +31,9 @@ func TestDecide(t *testing.T) {
 		{"available, idle, always on", situation{state: Available, pauseAfter: 300 * s, idle: 400 * s, alwaysOn: true}, rest, lookEvery},
 		{"available, dead", situation{state: Available, gone: true, idle: 400 * s, pauseAfter: 300 * s}, bury, 0},
 		{"available, dead, always on", situation{state: Available, gone: true, alwaysOn: true}, bury, 0},
+		{"available, parameters wait for a restart", situation{state: Available, renewal: true, idle: 400 * s, pauseAfter: 300 * s}, renew, 0},
+		{"available, dead, parameters wait", situation{state: Available, gone: true, renewal: true}, bury, 0},
+		{"paused, parameters waited", situation{state: Paused, renewal: true}, rest, forever},
 		{"archived", situation{state: Archived}, rest, forever},
 	}
 	for _, tt := range tests {

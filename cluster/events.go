@@ -29,6 +29,11 @@ var (
 	engineEnded   = happening{"", "The engine of the DB cluster ended unexpectedly."}
 	notStopped    = happening{"", "The engine of the DB cluster could not be stopped."}
 	newLimits     = happening{"", "The limits of the DB cluster were changed."}
+	tuned         = happening{"", "The parameters of the DB cluster were changed."}
+	notTuned      = happening{"", "The parameters of the DB cluster were refused; it keeps those that it had."}
+	renewing      = happening{"", "The engine of the DB cluster is being restarted for its parameters."}
+	renewed       = happening{"", "The engine of the DB cluster was restarted for its parameters."}
+	notRenewed    = happening{"", "The engine of the DB cluster was not restarted for its parameters; they wait for its next start."}
 )
 
 // Reasons that an event gives.

@@ -67,6 +67,7 @@ func (c *Cluster) Plan(ctx context.Context, to acu.Capacity) (plan Plan, err err
 		}
 		from := c.Status().ResumeCapacity
 		plan = Plan{From: from, To: to, Mode: c.modeOf(from, to), Steps: c.steps(from, to)}
+		plan.AtStart = append(plan.AtStart, c.Status().ParametersWaiting...)
 		if plan.Mode == ByRestart {
 			plan.AtStart, plan.Live = append(plan.Live, plan.AtStart...), nil
 		}

@@ -67,8 +67,9 @@ func (c *Cluster) launch(ctx context.Context) (Backend, error) {
 		c.ended(began)
 		return Backend{}, c.explain(ctx, err)
 	}
-	c.running = true
+	c.running, c.renewal = true, false
 	c.meter = c.meter.run(began, capacity)
+	c.noteTuning()
 	if c.watcher != nil {
 		c.exited = c.watcher.Exited()
 	}

@@ -27,6 +27,7 @@ func (c *Cluster) Run(ctx context.Context, occupants Occupants) error {
 func (c *Cluster) awake(ctx context.Context) {
 	if c.stillRunning(ctx) {
 		c.adopt(ctx)
+		c.renewal = c.toRenew() // for what was configured since the engine was started
 		return
 	}
 	crashed := !c.meter.since.IsZero()
@@ -68,6 +69,8 @@ func (c *Cluster) step(ctx context.Context) {
 		c.pauseIdle(ctx, s.idle)
 	case bury:
 		c.bury(ctx)
+	case renew:
+		c.renew(ctx)
 	case rest:
 		c.look(ctx, now)
 		c.announce(s, now)
@@ -83,6 +86,7 @@ func (c *Cluster) situation(now time.Time) situation {
 		waiting:    waiting,
 		trigger:    trigger,
 		urgent:     urgent,
+		renewal:    c.renewal,
 		alwaysOn:   !c.pausesItself(),
 		idle:       c.idle(now),
 		pauseAfter: c.settings.PauseAfter,
@@ -173,6 +177,7 @@ func (c *Cluster) sleep(change func(*Status)) {
 			s.PausedSince = time.Now()
 		}
 		s.Backend, s.Capacity, s.PausesAt = Backend{}, 0, time.Time{}
+		s.ParametersWaiting = nil // they are taken at its start
 		s.ResumeCapacity = s.TargetCapacity
 		change(s)
 	})

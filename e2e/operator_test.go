@@ -120,7 +120,7 @@ func (p *proxy) reload(change func(string) string) {
 	before := strings.Count(p.said(), "configuration reloaded")
 	p.rewrite(change)
 	p.signal(syscall.SIGHUP)
-	p.wait("the configuration is reloaded", 10*time.Second, func() error {
+	p.wait("the configuration is reloaded", 30*time.Second, func() error {
 		if strings.Count(p.said(), "configuration reloaded") == before {
 			return errors.New("not yet")
 		}

@@ -129,6 +129,12 @@ func drawCluster(t *table, c admin.Cluster) {
 	t.row("next pause", nextPause(c))
 	t.row("encryption", c.Encryption)
 	t.row("limits", c.Limits)
+	if len(c.PendingParameters) > 0 {
+		t.row("parameters", "waiting for the next start: "+strings.Join(c.PendingParameters, ", "))
+	}
+	if c.ParametersError != "" {
+		t.row("refused", "the latest parameters: "+strings.ReplaceAll(c.ParametersError, "\n", "\n\t"))
+	}
 	if c.LastError != "" {
 		t.row("last error", strings.ReplaceAll(c.LastError, "\n", "\n\t"))
 	}

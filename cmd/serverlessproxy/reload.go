@@ -44,7 +44,19 @@ func (m *member) reconfigure(ctx context.Context, next *config.Cluster) {
 	if err := m.cluster.Configure(ctx, settingsOf(&m.config)); err != nil {
 		m.log.Error("the cluster's settings are not reloaded", "error", err)
 	}
+	m.tune(ctx, next.Parameters)
 	m.target = m.newTarget()
+}
+
+// tune gives the engine the parameters that are configured now. What it refuses
+// it has told by an event.
+func (m *member) tune(ctx context.Context, parameters map[string]string) {
+	if m.works.local == nil { // config has refused them
+		return
+	}
+	if err := m.cluster.Tune(ctx, parameters); err != nil {
+		m.log.Error("the cluster's parameters are not reloaded", "error", err)
+	}
 }
 
 // needRestart names the keys that differ and cannot change while clients are
@@ -73,7 +85,6 @@ func needRestart(old, next *config.Config) (keys []string) {
 		differ("clusters."+a.Name+".engine", a.Engine, b.Engine)
 		differ("clusters."+a.Name+".endpoint", a.Endpoint, b.Endpoint)
 		differ("clusters."+a.Name+".compute", a.Compute, b.Compute)
-		differ("clusters."+a.Name+".parameters", a.Parameters, b.Parameters)
 		differ("clusters."+a.Name+".acu", a.Unit, b.Unit)
 	}
 	for i := range next.Clusters {

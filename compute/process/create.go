@@ -123,24 +123,30 @@ func (c *Compute) keep(made Place) error {
 // run runs a command to its end, as the engine's user. When ctx ends, so do
 // the command and all that it has started.
 func (c *Compute) run(ctx context.Context, command Command) error {
+	_, err := c.outputOf(ctx, command)
+	return err
+}
+
+// outputOf runs a command as run does, and returns all that it wrote.
+func (c *Compute) outputOf(ctx context.Context, command Command) (string, error) {
 	cmd := c.command(command)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = hardStop
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("run %s: %w", command.Path, err)
+		return "", fmt.Errorf("run %s: %w", command.Path, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	defer stop()
 	err := cmd.Wait()
 	if ctx.Err() != nil {
 		c.gone(cmd.Process.Pid)
-		return fmt.Errorf("run %s: %w", command.Path, ctx.Err())
+		return "", fmt.Errorf("run %s: %w", command.Path, ctx.Err())
 	}
 	if err != nil {
-		return fmt.Errorf("run %s: %w:%s", command.Path, err, lastLines(output.String()))
+		err = fmt.Errorf("run %s: %w:%s", command.Path, err, lastLines(output.String()))
 	}
-	return nil
+	return output.String(), err
 }
 
 // gone waits until the last process of a killed group is.

@@ -59,6 +59,7 @@ type Compute struct {
 	current    *instance // nil before the first start and after a stop
 	generation uint64
 	looked     look // at what the engine uses
+	tuning     tuning
 }
 
 var (
@@ -91,6 +92,7 @@ func (c *Compute) Start(ctx context.Context, size acu.Size) (cluster.Backend, er
 	}
 	began := time.Now()
 	c.settle()
+	c.recallParameters()
 	engine, err := c.adopt(ctx)
 	if err != nil {
 		return cluster.Backend{}, fmt.Errorf("adopt engine: %w", err)
@@ -101,13 +103,16 @@ func (c *Compute) Start(ctx context.Context, size acu.Size) (cluster.Backend, er
 	}
 	if !adopted || errors.Is(err, ErrEnded) {
 		adopted = false
-		engine, err = c.begin(ctx, size)
+		engine, err = c.beginTuned(ctx, size)
 	}
 	if err != nil {
 		return cluster.Backend{}, err
 	}
 	c.current, c.size = engine, size
 	c.holdAll(amountOf(size))
+	if adopted {
+		c.found(ctx)
+	}
 	c.generation++
 	c.log.Info("the engine runs", "process", engine.pid, "adopted", adopted, "took", time.Since(began).Round(time.Millisecond))
 	return c.backend(), nil

@@ -26,8 +26,9 @@ type Adjuster interface {
 
 // Reload is how a server is told to read its configuration again.
 type Reload struct {
-	Files  []File
-	Signal syscall.Signal // 0: there is nothing to be told
+	Files   []File
+	Signal  syscall.Signal                  // 0: there is nothing to be told
+	Confirm func(ctx context.Context) error // whether the server still serves afterwards; nil: it need not be asked
 }
 
 // Flusher is an optional ability of an Engine: the server that runs at p writes
@@ -84,15 +85,8 @@ func (c *Compute) adjust(ctx context.Context, size acu.Size) (cluster.Backend, e
 	if err != nil {
 		return cluster.Backend{}, fmt.Errorf("resize engine: %w", err)
 	}
-	for _, file := range reload.Files {
-		if err := writeRun(c.place, file); err != nil {
-			return cluster.Backend{}, fmt.Errorf("resize engine: %w", err)
-		}
-	}
-	if reload.Signal != 0 {
-		if err := c.current.signal(reload.Signal); err != nil {
-			return cluster.Backend{}, err
-		}
+	if err := c.hand(reload); err != nil {
+		return cluster.Backend{}, fmt.Errorf("resize engine: %w", err)
 	}
 	return c.backend(), nil
 }

@@ -23,7 +23,7 @@ const OwnConnections = 3
 type Config struct {
 	BinDir     string            // where the programs are; "": PATH and the usual places
 	Accept     []*Flavor         // the first that is installed; nil: MariaDB, then MySQL
-	Parameters map[string]string // the operator's settings; see CheckParameters
+	Parameters map[string]string // the operator's settings at first; see CheckParameters
 	Log        *slog.Logger
 }
 
@@ -31,8 +31,9 @@ type Config struct {
 type Engine struct {
 	config Config
 
-	mu       sync.Mutex // protects programs
-	programs *Programs  // once found
+	mu         sync.Mutex        // protects following
+	programs   *Programs         // once found
+	parameters map[string]string // the operator's; replaced whole
 }
 
 var _ process.Engine = (*Engine)(nil)
@@ -42,7 +43,7 @@ func New(config Config) *Engine {
 	if len(config.Accept) == 0 {
 		config.Accept = flavors
 	}
-	return &Engine{config: config}
+	return &Engine{config: config, parameters: config.Parameters}
 }
 
 // Check finds the programs and names the server's version. A version outside
@@ -59,7 +60,7 @@ func (e *Engine) Check(ctx context.Context) (string, error) {
 	if warning != "" {
 		e.config.Log.Warn(warning, "program", programs.Server)
 	}
-	if err := CheckParameters(e.config.Parameters); err != nil {
+	if err := CheckParameters(e.Parameters()); err != nil {
 		return "", err
 	}
 	e.mu.Lock()
@@ -113,7 +114,7 @@ func (e *Engine) Initialize(p process.Place) process.Command {
 		return e.unfound(err)
 	}
 	args := programs.Flavor.fill(programs, p)
-	return process.Command{Path: programs.Filler, Args: append(args, birthOptions(e.config.Parameters)...)}
+	return process.Command{Path: programs.Filler, Args: append(args, birthOptions(e.Parameters())...)}
 }
 
 // unfound is a command that cannot be run, under the name of what is missing:

@@ -50,8 +50,9 @@ func (e *Engine) Serve(p process.Place, size acu.Size) process.Command {
 		files = append(files, secure...)
 		args = append(args, certificateOptions(p)...)
 	}
-	args = append(args, programs.plugins(parameter(e.config.Parameters, "plugin_dir"))...)
-	args = append(args, options(e.config.Parameters)...)
+	parameters := e.Parameters()
+	args = append(args, programs.plugins(parameter(parameters, "plugin_dir"))...)
+	args = append(args, options(parameters)...)
 	return process.Command{Path: programs.Server, Args: args, Files: files}
 }
 

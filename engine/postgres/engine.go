@@ -4,7 +4,7 @@
 //
 // It owns the server's settings and the control connection. It never knows a
 // cluster's state, a session or the wire protocol of clients. An Engine's lock
-// protects what it remembers of the installed programs; a Source's turn, a
+// protects its parameters and what it remembers of the installed programs; a Source's turn, a
 // channel of one, is held by whoever uses its connection.
 package postgres
 
@@ -66,15 +66,15 @@ type Config struct {
 
 // Engine is a process.Engine for PostgreSQL.
 type Engine struct {
-	name       string
-	places     []string
-	parameters map[string]string
-	machine    int64
-	log        *slog.Logger
+	name    string
+	places  []string
+	machine int64
+	log     *slog.Logger
 
-	mu     sync.Mutex   // protects following
-	found  []programs   // nil until looked for
-	warned map[int]bool // of these major versions
+	mu         sync.Mutex // protects following
+	parameters map[string]string
+	found      []programs   // nil until looked for
+	warned     map[int]bool // of these major versions
 }
 
 var (
@@ -165,7 +165,7 @@ func (e *Engine) Serve(p process.Place, size acu.Size) process.Command {
 		Path: e.programs(p).path("postgres"),
 		Args: args,
 		Files: []process.File{
-			{Name: configName, Content: configFile(p, append(sized, memory(size, e.machine)...), e.parameters)},
+			{Name: configName, Content: configFile(p, append(sized, memory(size, e.machine)...), e.Parameters())},
 			{Name: hbaName, Content: hba},
 		},
 	}

@@ -46,8 +46,9 @@ func (e *Engine) Sessions(p process.Place) int {
 
 // differences leaves out what the operator has configured, which stays.
 func (e *Engine) differences(from, to []setting) (changes []cluster.SettingChange) {
+	parameters := e.Parameters()
 	for i, s := range to {
-		if _, configured := e.parameters[s.name]; !configured && from[i].value != s.value {
+		if _, configured := parameters[s.name]; !configured && from[i].value != s.value {
 			changes = append(changes, cluster.SettingChange{Setting: s.name, From: from[i].value, To: s.value})
 		}
 	}
@@ -70,7 +71,7 @@ func (e *Engine) Adjust(_ context.Context, p process.Place, size acu.Size) (proc
 			settings = append(settings, setting{name, value})
 		}
 	}
-	content := configFile(p, append(settings, memory(size, e.machine)...), e.parameters)
+	content := configFile(p, append(settings, memory(size, e.machine)...), e.Parameters())
 	return process.Reload{Files: []process.File{{Name: configName, Content: content}}, Signal: syscall.SIGHUP}, nil
 }
 
