@@ -49,7 +49,9 @@ func (s *session) carryOut(order killOrder, payload []byte, seq byte) ([]byte, e
 	victim.engineMu.Lock()
 	defer victim.engineMu.Unlock()
 	if victim.engineID != 0 {
-		return s.strike(retarget(payload, order.at, victim.engineID), seq)
+		answered, err := s.strike(retarget(payload, order.at, victim.engineID), seq)
+		victim.struck = victim.struck || !order.query && saysOK(answered)
+		return answered, err
 	}
 	if !order.query {
 		if victim.user() != s.who.user && !s.who.account.Superuser {
@@ -59,6 +61,11 @@ func (s *session) carryOut(order killOrder, payload []byte, seq byte) ([]byte, e
 	}
 	ok := mysqlwire.AppendOK(nil, mysqlwire.OK{Status: s.scanner.Status()}, s.hello.Capabilities)
 	return nil, s.tell(seq+1, ok)
+}
+
+// saysOK tells whether an answer begins with an OK packet.
+func saysOK(answer []byte) bool {
+	return len(answer) > mysqlwire.HeaderSize && answer[mysqlwire.HeaderSize] == mysql.OK_HEADER
 }
 
 const killLasts = 10 * time.Second // for an engine to answer a KILL

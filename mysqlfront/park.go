@@ -220,6 +220,9 @@ func (s *session) giveUp(p *parked) {
 	b := s.backend
 	s.parked, s.kept = p, nil
 	s.setEngineID(0)
+	if s.isStruck() {
+		s.Close(pool.Killed)
+	}
 	s.backend = nil
 	s.mark(false)
 	s.mu.Lock()

@@ -62,8 +62,9 @@ type session struct {
 	left     bool
 	done     chan struct{} // closed when it has ended
 
-	engineMu sync.Mutex // protects engineID; held while a KILL for it is under way
+	engineMu sync.Mutex // protects what follows; held while a KILL for engineID is under way
 	engineID uint32     // the engine's number for the present backend, 0 without one
+	struck   bool       // the engine ends the session's backend for a KILL
 }
 
 // newSession is the session of a client that has proved who it is.
@@ -249,6 +250,14 @@ func (s *session) setEngineID(id uint32) {
 	s.engineMu.Lock()
 	defer s.engineMu.Unlock()
 	s.engineID = id
+}
+
+// isStruck tells whether a KILL has met the session's backend: it ends the
+// session, also where that was just giving the backend up.
+func (s *session) isStruck() bool {
+	s.engineMu.Lock()
+	defer s.engineMu.Unlock()
+	return s.struck
 }
 
 // withdraw ends a session that the relay never had; the client is told by
