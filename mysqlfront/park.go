@@ -235,10 +235,10 @@ func (s *session) giveUp(p *parked) {
 		p.expiry = time.AfterFunc(seconds, s.expire)
 	}
 	var spare pool.Spare
-	if s.reset(b) {
+	if s.seat.Keeps(b.at.Generation) && s.reset(b) {
 		spare = b
 	} else {
-		b.conn.Close()
+		b.Close()
 	}
 	s.seat.GiveUp(s.caller().key(), b.at.Generation, spare)
 }

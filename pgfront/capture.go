@@ -10,8 +10,13 @@ import (
 	"serverlessproxy/pool"
 )
 
-// captureLimit is for reading a session's state, while its client may wait.
-const captureLimit = 3 * time.Second
+// captureLimit is for reading a session's state, while its client may wait. An
+// engine that has thousands of backends to end is that slow.
+const captureLimit = 8 * time.Second
+
+// lateLimit is for the answers that are still owed then: a backend that gives
+// none is dead, and its session told so.
+const lateLimit = 30 * time.Second
 
 // leastReaders is how many sessions are read at a time, at least. The first
 // reading of a backend fills its caches (8 ms of the engine's CPU): a crowd that
@@ -263,14 +268,23 @@ func (s *session) askShapes(d *dialogue, r *reading, left *int) error {
 func (s *session) release() {
 	s.cancelling.Lock()
 	generation := s.at.Generation
-	offered := s.offer()
-	if offered == nil {
-		(&spare{conn: s.backend}).Close()
+	left, keeps := s.backend, s.seat.Keeps(generation)
+	var offered *spare
+	if keeps {
+		offered = s.offer()
 	}
 	s.backend = nil
 	s.forgetBackend()
 	s.cancelling.Unlock()
 	s.describeBackend(0)
+	switch {
+	case offered != nil:
+	case keeps:
+		(&spare{conn: left}).Close()
+	default: // while thousands end at once nobody's state is read in time
+		part(left)
+		left.Close()
+	}
 	if offered == nil {
 		s.seat.Set(pool.Parked)
 		return

@@ -158,7 +158,7 @@ func (s *session) within(limit time.Duration, conn net.Conn, talk func() error) 
 // cancelling it.
 func (s *session) finishLate(d *dialogue, left int) error {
 	s.cancelBackend()
-	d.conn.SetDeadline(time.Now().Add(closeLimit))
+	d.conn.SetDeadline(time.Now().Add(lateLimit))
 	defer d.conn.SetDeadline(time.Time{})
 	for range left {
 		if _, err := d.read(); err != nil {

@@ -142,12 +142,15 @@ func (s *session) finish() {
 
 // dismiss asks the engine to end the session and waits until it has, so that
 // the seat is not given to somebody whom the engine has no room for yet.
-func (s *session) dismiss() {
-	s.backend.SetDeadline(time.Now().Add(closeLimit))
-	if _, err := s.backend.Write(pgwire.AppendTerminate(nil)); err == nil {
-		closeWrite(s.backend)
+func (s *session) dismiss() { part(s.backend) }
+
+// part asks a backend to end and waits until it has.
+func part(backend net.Conn) {
+	backend.SetDeadline(time.Now().Add(closeLimit))
+	if _, err := backend.Write(pgwire.AppendTerminate(nil)); err == nil {
+		closeWrite(backend)
 	}
-	io.Copy(io.Discard, s.backend)
+	_, _ = io.Copy(io.Discard, backend) // nothing that it says is of use, only its end
 }
 
 // giveUp closes the backend and forgets it: who asked for that has it now. No

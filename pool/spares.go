@@ -108,8 +108,7 @@ func (p *Pool) takeSpare(key string, generation uint64) Spare {
 
 func (p *Pool) keepSpare(s *spare) {
 	p.mu.Lock()
-	vacant := p.since(time.Now()) < p.vacantUntil.Load()
-	serves := !p.draining && !vacant && p.waker.Status().Backend.Generation == s.generation
+	serves := p.keepsLocked(s.generation)
 	if serves {
 		s.at = p.spares.PushBack(s)
 		p.sparesOf[s.key] = append(p.sparesOf[s.key], s)
@@ -119,6 +118,18 @@ func (p *Pool) keepSpare(s *spare) {
 	if !serves {
 		s.Close()
 	}
+}
+
+// Keeps tells whether a backend of the engine's generation would be kept now,
+// so that it is worth resetting.
+func (s *Seat) Keeps(generation uint64) bool {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.pool.keepsLocked(generation)
+}
+
+func (p *Pool) keepsLocked(generation uint64) bool {
+	return !p.draining && p.since(time.Now()) >= p.vacantUntil.Load() && p.waker.Status().Backend.Generation == generation
 }
 
 // expire ends a spare, unless it is worth keeping for longer.

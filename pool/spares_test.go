@@ -162,7 +162,13 @@ func TestSpareOfADeadEngineIsNotKept(t *testing.T) {
 	p, w := awakePool(3, Limits{})
 	seat, backend := sit(t, p, &guest{}), &used{}
 	borrow(t, seat, "app")
+	if !seat.Keeps(one.Generation) {
+		t.Error("a spare of an engine that serves would not be kept")
+	}
 	w.set(cluster.Pausing, cluster.Backend{})
+	if seat.Keeps(one.Generation) {
+		t.Error("a spare of an engine that stops would be kept")
+	}
 	seat.GiveUp("app", one.Generation, backend)
 	if p.Spares() != 0 || !backend.closed {
 		t.Error("a spare of an engine that stops was kept")
