@@ -14,7 +14,9 @@ import (
 const (
 	// idlePace is how many sessions are read in a second once they are idle.
 	idlePace = 64
-	// idleParked bounds how long it takes to park them all and stop the engine.
+	// idleParked bounds how long it takes to park them all and stop the engine,
+	// where the machine ends processes as fast: a backend of PostgreSQL is one,
+	// and no end of it takes less than its beginning may.
 	idleParked = 10 * time.Second
 	// idleMemory bounds what one of them costs the proxy while nobody works.
 	idleMemory = 12 << 10
@@ -85,7 +87,9 @@ func TestIdleCrowd(t *testing.T) {
 				p.edit(func(config string) string { return p.amendClusters(config, idleCeiling) })
 				p.mustTool(e, p.shell(e, "select 1")...)
 				before := p.resident()
+				began := time.Now()
 				crowd := p.crowd(t, e, clients)
+				connected := time.Since(began)
 				measured := clients >= idleCrowd
 				if measured { // they are idle for as long as it takes to look at each of them once
 					time.Sleep(3*time.Second + time.Second*time.Duration(clients/idlePace))
@@ -102,8 +106,8 @@ func TestIdleCrowd(t *testing.T) {
 				if n := len(p.engines()); n != 0 {
 					t.Errorf("%d engines run", n)
 				}
-				if measured && took > idleParked {
-					t.Errorf("parking and stopping took %v, want at most %v", took, idleParked)
+				if most := max(idleParked, connected); measured && took > most {
+					t.Errorf("parking and stopping took %v, want at most %v", took, most)
 				}
 				each := p.memoryEach(before, clients)
 				if measured && !p.secure {
@@ -117,8 +121,8 @@ func TestIdleCrowd(t *testing.T) {
 				if n := p.metric("serverlessproxy_resumes_total") - resumes; n != 1 {
 					t.Errorf("%v resumes, want one", n)
 				}
-				t.Logf("%d clients: parked and stopped in %v; %d bytes each; all answered %v after they asked",
-					clients, took.Round(time.Millisecond), each, answered.Round(time.Millisecond))
+				t.Logf("%d clients: connected in %v; parked and stopped in %v; %d bytes each; all answered %v after they asked",
+					clients, connected.Round(time.Millisecond), took.Round(time.Millisecond), each, answered.Round(time.Millisecond))
 			})
 		}
 	}

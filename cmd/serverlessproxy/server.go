@@ -43,6 +43,7 @@ type server struct {
 	living context.Context // ends when everything is to end
 	end    context.CancelFunc
 	tasks  sync.WaitGroup // doors, clusters, admin, events
+	thrift thrift
 
 	config *config.Config // what is in force; the main goroutine alone changes it
 }
@@ -190,6 +191,7 @@ func (q *quick) move(ctx context.Context, taken string, keepalive time.Duration)
 func (s *server) start(ctx context.Context) {
 	for _, m := range s.members {
 		s.tasks.Go(func() { m.run(s.living) })
+		s.tasks.Go(func() { s.thrift.follow(s.living, m.cluster) })
 	}
 	// Until an engine has run once nobody knows its users: it is made and
 	// started now. One that fails is told of in its status; the others serve.
