@@ -38,8 +38,7 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 		if err != nil {
 			return nil, causeOf(ctx, err)
 		}
-		s.begins(grant.Backend)
-		o, err := s.open(ctx, grant)
+		o, err := s.inTurn(ctx, grant)
 		if err == nil {
 			s.has(o)
 			return o, nil
@@ -60,6 +59,21 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 		s.seat.Set(pool.Held)
 		throttle.Pause(ctx, wait)
 	}
+}
+
+// inTurn begins a login when it is the session's turn. An engine that has been
+// stopped meanwhile is one that cannot be reached.
+func (s *session) inTurn(ctx context.Context, grant pool.Grant) (*opened, error) {
+	done, err := s.seat.TurnToLogIn(ctx)
+	if err != nil {
+		if offered, ok := grant.Spare.(*spare); ok {
+			offered.Close()
+		}
+		return nil, err
+	}
+	defer done()
+	s.begins(grant.Backend)
+	return s.open(ctx, grant)
 }
 
 // open gives the session a backend that is what its last one was.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"serverlessproxy/acu"
 	"serverlessproxy/cluster"
 )
@@ -68,7 +70,8 @@ type Pool struct {
 	short  atomic.Int64  // who waits for one, or is about to; for those who ask often
 	wanted chan struct{} // has room for one: Run is to have somebody give one up
 	vacate chan struct{} // has room for one: Run is to end all spares
-	atOnce atomic.Bool   // Limits.ReleaseAtOnce, for those who ask often
+	logins *semaphore.Weighted
+	atOnce atomic.Bool // Limits.ReleaseAtOnce, for those who ask often
 }
 
 // waiter is one in the queue. While it is in its line the pool may admit it or
@@ -94,6 +97,7 @@ func New(config Config) *Pool {
 		sparesOf: map[string][]*spare{},
 		wanted:   make(chan struct{}, 1),
 		vacate:   make(chan struct{}, 1),
+		logins:   semaphore.NewWeighted(loginsAtOnce),
 	}
 	if p.observer == nil {
 		p.observer = nobody{}

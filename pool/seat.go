@@ -136,6 +136,21 @@ func holdUp(state cluster.State) string {
 	return "resume"
 }
 
+// loginsAtOnce bounds how many of a cluster's sessions log in to its engine at
+// one time. When thousands do, a machine of few processors finishes none of them
+// for minutes, and their limits pass; one after the other they take as long as
+// all of them together.
+const loginsAtOnce = 64
+
+// TurnToLogIn waits until the session may log in to the engine, or ctx ends. The
+// turn ends with a call of done.
+func (s *Seat) TurnToLogIn(ctx context.Context) (done func(), err error) {
+	if err := s.pool.logins.Acquire(ctx, 1); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return func() { s.pool.logins.Release(1) }, nil
+}
+
 // Phase is what the session is doing.
 func (s *Seat) Phase() Phase { return Phase(s.phase.Load()) }
 

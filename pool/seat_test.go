@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -166,4 +167,32 @@ func BenchmarkSet(b *testing.B) {
 		seat.Set(Active)
 		seat.Set(Idle)
 	}
+}
+
+// TestTurnToLogIn: so many log in at a time, and who gives up waiting hears why.
+func TestTurnToLogIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := awakePool(2*loginsAtOnce, Limits{})
+		var turns []func()
+		for range loginsAtOnce {
+			done, err := sit(t, p, &guest{}).TurnToLogIn(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			turns = append(turns, done)
+		}
+		gone := errors.New("the client has gone")
+		ctx, cancel := context.WithCancelCause(context.Background())
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		if _, err := sit(t, p, &guest{}).TurnToLogIn(ctx); err != gone {
+			t.Errorf("got %v, want %v", err, gone)
+		}
+		time.AfterFunc(time.Second, turns[0])
+		began := time.Now()
+		done, err := sit(t, p, &guest{}).TurnToLogIn(context.Background())
+		if err != nil || time.Since(began) != time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		done()
+	})
 }
