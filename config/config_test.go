@@ -282,3 +282,21 @@ func TestReadUsers(t *testing.T) {
 		}
 	}
 }
+
+// TestLoadByRelativeName: a file may be called by a name that is no path from
+// the root; what it names beside it is found all the same.
+func TestLoadByRelativeName(t *testing.T) {
+	text, err := Quickstart(QuickstartOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, "serverlessproxy.yaml", string(text), "pg.password", "x", "my.password", "x")
+	t.Chdir(filepath.Dir(path))
+	c, err := Load(filepath.Base(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.StateDir != filepath.Dir(path) {
+		t.Errorf("the state is kept in %s, want %s", c.StateDir, filepath.Dir(path))
+	}
+}

@@ -261,12 +261,17 @@ func (s *section) done() {
 	}
 }
 
-// resolve makes a path of the file relative to the file's own directory.
+// resolve makes a path of the file relative to the file's own directory, and
+// one from the root, whatever the file was called by.
 func (r *reader) resolve(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
 	}
-	return filepath.Join(filepath.Dir(r.file), path)
+	joined := filepath.Join(filepath.Dir(r.file), path)
+	if whole, err := filepath.Abs(joined); err == nil { // otherwise nobody knows where the process is
+		return whole
+	}
+	return joined
 }
 
 func line(n ast.Node) int {
