@@ -157,7 +157,7 @@ func (s *session) atSafePoint(r relay.Return) {
 	case draining, len(r.FromClient)+len(r.FromBackend) > 0:
 	case s.releases():
 		s.release()
-	case reading:
+	case reading && s.backend != nil: // it may have died since that was asked for
 		if errors.Is(s.readIdle(), errLost) {
 			s.backendGone(relay.Return{})
 			return

@@ -35,6 +35,21 @@ func TestParkCalledOff(t *testing.T) {
 	}
 }
 
+// TestReadingOfAParkedSession: a session that has lost its backend since its
+// state was to be read goes on.
+func TestReadingOfAParkedSession(t *testing.T) {
+	h := build(t, nil)
+	_, ask := h.one("app:pw", "")
+	ask("SET @mine = 7")
+	if err := h.parkAll(); err != nil {
+		t.Fatal(err)
+	}
+	h.front.AskForReadings()
+	if got := ask("SELECT @mine"); got != "7" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // parkAll has every session give its backend up.
 func (h *house) parkAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
