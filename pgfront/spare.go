@@ -43,11 +43,11 @@ type spare struct {
 var _ pool.Spare = (*spare)(nil)
 
 // resets make a backend what it was after its login; DISCARD ALL must stand
-// alone. The last one tells who the backend works as then, and gives a row more
-// for each of names that is the name of a setting still, since that outlives
-// all resets.
+// alone. The last one tells who the backend works as then, and whether it has a
+// temporary schema, which no reset takes away. It gives a row more for each of
+// names that is the name of a setting still, since that outlives all resets.
 func resets(names []string) []string {
-	rest := fmt.Sprintf("reset role; select pg_catalog.setseed(%.15f), session_user, pg_catalog.current_setting('role')", rand.Float64())
+	rest := fmt.Sprintf("reset role; select pg_catalog.setseed(%.15f), session_user, pg_catalog.current_setting('role'), pg_catalog.pg_my_temp_schema()", rand.Float64())
 	if len(names) > 0 {
 		rest += "; select from pg_catalog.unnest('" + array(names) + "'::pg_catalog.text[]) n where pg_catalog.current_setting(n, true) is not null"
 	}
@@ -114,8 +114,11 @@ func (s *session) revive(ctx context.Context, p *spare) (*opened, error) {
 		}
 		told = append(told, r.rows...)
 	}
-	if len(told) != 1 || len(told[0]) != 3 {
+	if len(told) != 1 || len(told[0]) != 4 {
 		return nil, fmt.Errorf("reset: %w", errBackendBroken)
+	}
+	if hasTemporarySchema := told[0][3] != "0"; hasTemporarySchema && s.kept == nil {
+		return nil, errStale // a new session is the first to use its own
 	}
 	if s.kept == nil {
 		r, err := d.read()

@@ -49,7 +49,7 @@ func TestNewSessionsOnSpares(t *testing.T) {
 	// Whether one finds a spare is a matter of time; what it finds there is not.
 	again := false
 	for range 10 {
-		first, _ := h.visit(left, "set work_mem = '9MB'", "set application_name = 'a'", "create temp table t (n int)", "prepare p as select 1",
+		first, _ := h.visit(left, "set work_mem = '9MB'", "set application_name = 'a'", "prepare p as select 1",
 			"select pg_advisory_lock(1)", "listen l", "declare c cursor with hold for select 1", "select setseed(0.5)")
 		pid, found := h.visit(left)
 		if found != nothing {
@@ -59,6 +59,12 @@ func TestNewSessionsOnSpares(t *testing.T) {
 	}
 	if !again {
 		t.Error("no backend was ever used again")
+	}
+	// One that has had a temporary schema is nobody's: PREPARE TRANSACTION knows
+	// the difference.
+	first, _ := h.visit(left, "create temp table t (n int)")
+	if pid, found := h.visit(left); pid == first || found != nothing {
+		t.Errorf("after a temporary table the next one got %s and found %q", pid, found)
 	}
 	h.visit(left, "set my.own = 'x'")
 	if _, found := h.visit(left); found != nothing {
