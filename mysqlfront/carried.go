@@ -220,24 +220,29 @@ const mostFound = 100_000
 // so many tiny statements inside of one.
 const mostChanged = 1000
 
-// echo is a statement after which FOUND_ROWS() and ROW_COUNT() are what they
-// were, "" where there is none.
-func (g glow) echo() string {
+// echo are statements after which FOUND_ROWS() and ROW_COUNT() are what they
+// were, none where there are none.
+func (g glow) echo() []string {
 	switch {
+	case g.rowCount == 0 && g.manyFound():
+		return []string{"DO 0"}
 	case g.rowCount == 0:
-		return "DO 0"
-	case g.rowCount < -1 || g.rowCount > mostChanged || g.foundRows < 0 || g.foundRows > mostFound || g.errors > 0:
-		return ""
+		return []string{g.found(), "DO 0"} // which leaves what was found
+	case g.rowCount < -1 || g.rowCount > mostChanged || g.manyFound() || g.errors > 0:
+		return nil
 	case g.rowCount == -1:
-		return g.found()
+		return []string{g.found()}
 	case g.oracle:
-		return "" // another language
+		return nil // another language
 	case g.foundRows == 0:
 		// The last one that finds nothing counts for nothing.
-		return fmt.Sprintf(changed, g.rowCount, "SELECT 1 LIMIT 0")
+		return []string{fmt.Sprintf(changed, g.rowCount, "SELECT 1 LIMIT 0")}
 	}
-	return fmt.Sprintf(changed, g.rowCount-1, g.found())
+	return []string{fmt.Sprintf(changed, g.rowCount-1, g.found())}
 }
+
+// manyFound tells whether FOUND_ROWS() cannot be brought back.
+func (g glow) manyFound() bool { return g.foundRows < 0 || g.foundRows > mostFound }
 
 // changed is a statement that a server takes for one that has changed rows,
 // though it changes nothing: each row put into a variable counts as one.
@@ -255,7 +260,9 @@ func (g glow) found() string {
 
 // lasts tells whether a session that gives up its backend now would answer
 // questions about its last statement as before.
-func (g glow) lasts() bool { return g.warnings == 0 && g.errors == 0 && g.echo() != "" }
+func (g glow) lasts() bool {
+	return g.warnings == 0 && g.errors == 0 && !g.manyFound() && len(g.echo()) > 0
+}
 
 // unlike tells what of a session that was restored is not as it was, "" for
 // nothing.

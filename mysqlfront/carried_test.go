@@ -51,6 +51,7 @@ func TestEcho(t *testing.T) {
 		{rowCount: -1, foundRows: 5000}:         true,
 		{rowCount: -1, foundRows: 1 << 30}:      false,
 		{rowCount: 0}:                           true,
+		{rowCount: 0, foundRows: 1 << 30}:       false,
 		{rowCount: 3}:                           true,
 		{rowCount: 3, oracle: true}:             false,
 		{rowCount: 1 << 20}:                     false,

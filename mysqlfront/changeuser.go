@@ -44,14 +44,21 @@ func (s *session) changeUser(r relay.Return) {
 	s.lend(nil, r.FromBackend)
 }
 
+// mostGuesses is how many changes of user may fail in a session, so that one
+// connection is not enough to try passwords by.
+const mostGuesses = 3
+
 // refusable tells whether a failed change of user leaves the session usable.
 func (s *session) refusable(err error) bool {
-	return loginFailed(err) || errors.Is(err, errNoUsers) || errors.Is(err, errOneWay)
+	return loginFailed(err) || errors.Is(err, errNoUsers) || errors.Is(err, errOneWay) || errors.Is(err, errGuesser)
 }
 
 // becomeAnother lets the client prove that it is another user, and makes its
 // backend that user's. It returns the engine's OK.
 func (s *session) becomeAnother(client *packets, change mysqlwire.ChangeUser) ([]byte, error) {
+	if s.guesses >= mostGuesses {
+		return nil, errGuesser
+	}
 	who, err := s.examine(client, change)
 	if err != nil {
 		return nil, err
@@ -108,6 +115,7 @@ func (s *session) renew(ok []byte) error {
 // one.
 func (s *session) stayTheSame(client *packets, why error) error {
 	s.target.Tally.LoginFailures.Add(1)
+	s.guesses++
 	if guessed(why) {
 		throttle.Pause(s.ctx, s.front.failures.Failed(s.address, time.Now()))
 	}

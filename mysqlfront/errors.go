@@ -37,6 +37,7 @@ var (
 	errOtherAccount   = errors.New("engine would choose another account for this client")
 	errNoUsers        = errors.New("the cluster's users are not known")
 	errNoBackend      = errors.New("no connection to the engine")
+	errGuesser        = errors.New("client has failed too often to become another user")
 	errOneWay         = errors.New("client knows one kind of authentication, and not the account's")
 	errUnknownPlugin  = errors.New("engine asks for a kind of authentication that the proxy cannot give")
 	errEndlessAnswers = errors.New("authentication takes too many packets")
@@ -135,6 +136,8 @@ func answerTo(err error) (a answer, ok bool) {
 		return answer{unsecured, "HY000", "Connections using insecure transport are prohibited while --require_secure_transport=ON."}, true
 	case errors.Is(err, mysqlwire.ErrOldProtocol):
 		return answer{mysql.ER_HANDSHAKE_ERROR, "08S01", "Bad handshake: this client speaks the protocol from before MySQL 4.1; use a newer one"}, true
+	case errors.Is(err, errGuesser):
+		return answer{mysql.ER_UNKNOWN_COM_ERROR, "08S01", "Unknown command"}, true
 	case errors.Is(err, errOneWay):
 		return answer{mysql.ER_NOT_SUPPORTED_AUTH_MODE, "08004", "Client does not support authentication protocol requested by server; consider upgrading MySQL client"}, true
 	case errors.Is(err, errBadHandshake):

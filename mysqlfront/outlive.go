@@ -13,8 +13,8 @@ import (
 // A session outlives an engine that dies under it if its state was read since
 // it last did anything, or before the open transaction began. So an idle
 // session's state is read once, a moment after it fell idle, unless its last
-// statement left what a reading would take away (warnings, very many rows);
-// and that of one which has not been idle, before it begins a transaction.
+// statement left what a reading would take away (warnings, very many rows) or
+// the engine notes its statements, ours as well; and that of one which has not been idle, before it begins a transaction.
 
 const (
 	// lookIdleEvery is how often it is looked who has fallen idle: between the
@@ -99,7 +99,7 @@ func (s *session) lookIdle() (asked bool) {
 func (s *session) mayReadNow() bool {
 	r := &s.front.readings
 	second := r.second.Load()
-	if s.scanner.readIn == second || r.left.Add(-1) < 0 {
+	if s.scanner.readIn == second || s.scanner.Facts().Watched || r.left.Add(-1) < 0 {
 		return false
 	}
 	s.scanner.readIn = second
@@ -112,7 +112,7 @@ const readLasts = 30 * time.Second
 // comes of it is not tried again before the client does something.
 func (s *session) readIdle() error {
 	var err error
-	if facts := s.scanner.Facts(); !facts.Warnings && facts.Affected <= mostChanged {
+	if facts := s.scanner.Facts(); !facts.Warnings && !facts.Watched && facts.Affected <= mostChanged {
 		err = s.read()
 	}
 	s.scanner.did.Store(nothing)
@@ -139,8 +139,8 @@ func (s *session) read() error {
 	if err != nil {
 		return err
 	}
-	if echo := p.glow.echo(); echo != "" {
-		if _, err := s.ask(ctx, s.backend, echo); err != nil {
+	if echo := p.glow.echo(); len(echo) > 0 {
+		if _, err := s.ask(ctx, s.backend, echo...); err != nil {
 			return errLost
 		}
 	}

@@ -80,8 +80,8 @@ func (s *session) tryToPark(ctx context.Context) error {
 
 // giveBack gives a backend back what reading has taken away, where it can.
 func (s *session) giveBack(g glow) {
-	if echo := g.echo(); echo != "" {
-		_, _ = s.ask(s.ctx, s.backend, echo)
+	if echo := g.echo(); len(echo) > 0 {
+		_, _ = s.ask(s.ctx, s.backend, echo...)
 	}
 }
 
@@ -95,7 +95,7 @@ func (s *session) picture(ctx context.Context) (*parked, error) {
 	if err := s.attached(); err != nil {
 		return nil, err
 	}
-	if s.releasing && (facts.Affected > 0 || facts.Warnings) {
+	if s.releasing && (facts.Affected > 0 || facts.Warnings || facts.Watched) {
 		return nil, errStillAsked
 	}
 	fresh, err := s.front.freshOf(ctx, s)
@@ -126,9 +126,9 @@ func (s *session) picture(ctx context.Context) (*parked, error) {
 // errLost says that the backend closed while the session's state was read.
 var errLost = errors.New("backend closed while the session's state was read")
 
-// errStillAsked says that the client may want to know of its last statement
-// what would be lost.
-var errStillAsked = errors.New("the last statement's warnings or count may be asked for")
+// errStillAsked says that the client may want to know of its statements what
+// would be lost.
+var errStillAsked = errors.New("the last statement's warnings or count, or what the engine notes of statements, may be asked for")
 
 // attached are the pins that the session's bytes tell of.
 func (s *session) attached() error {

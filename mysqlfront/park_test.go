@@ -165,6 +165,7 @@ var carriedItems = map[string]struct{ set, read string }{
 	"last of all":        {"SELECT LAST_INSERT_ID(18446744073709551615)", "SELECT LAST_INSERT_ID()"},
 	"row count":          {"DO 1", "SELECT ROW_COUNT()"},
 	"rows changed":       {"BEGIN NOT ATOMIC DECLARE x INT; FOR i IN 1..3 DO SELECT 1 LIMIT 1 INTO x; END FOR; SELECT SQL_CALC_FOUND_ROWS seq FROM seq_1_to_77 LIMIT 1 INTO x; END", "SELECT CONCAT(ROW_COUNT(), ' ', FOUND_ROWS(), ' ', @@warning_count)"},
+	"nothing found":      {"DO 0", "SELECT CONCAT(ROW_COUNT(), ' ', FOUND_ROWS(), ' ', @@warning_count)"},
 	"a row, none found":  {"BEGIN NOT ATOMIC DECLARE x INT; DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END; SELECT 1 LIMIT 1 INTO x; SELECT 1 LIMIT 0 INTO x; END", "SELECT CONCAT(ROW_COUNT(), ' ', FOUND_ROWS(), ' ', @@warning_count)"},
 	"completion":         {"SET completion_type = 2", "SELECT @@completion_type"},
 	"odd name":           {"SET @`a ``b` = 5", "SELECT @`a ``b`"},
@@ -371,9 +372,23 @@ func TestParkedWaits(t *testing.T) {
 	r.expect(r.query("SELECT CONCAT(@a, @@autocommit)"), "5OFF")
 }
 
-// TestReleaseAtOnce: a session gives its backend up at every safe point, and
-// its client cannot tell.
-func TestReleaseAtOnce(t *testing.T) {
+// TestWatched: a session that has the engine note its statements finds its own
+// alone, not those that read its state.
+func TestWatched(t *testing.T) {
+	h := buildReleasing(t)
+	r := h.login("app", "pw")
+	r.expect(r.query("SET optimizer_trace = 'enabled=on'"), "OK")
+	const mine = "SELECT COUNT(*) FROM t WHERE id = 41 OR id = 42"
+	r.expect(r.query(mine), "0")
+	time.Sleep(time.Second) // for what reads idle sessions
+	r.expect(r.query("SELECT query FROM information_schema.optimizer_trace"), mine)
+	r.expect(r.command(0x1f, ""), "OK")
+	eventually(t, "parked", func() bool { return h.pool.Counts()[pool.Parked] == 1 })
+}
+
+// buildReleasing makes a house whose sessions give their backends up at every
+// safe point.
+func buildReleasing(t *testing.T) *house {
 	h := build(t, func(_ *mysqlfront.Config, target *router.Target, _ *router.Listener) {
 		limits := pooltest.Limits(100)
 		limits.ReleaseAfter = pool.AtOnce
@@ -381,6 +396,13 @@ func TestReleaseAtOnce(t *testing.T) {
 		target.Pool = pool.New(pool.Config{Cluster: "test", Waker: waker, Limits: limits})
 	})
 	h.pool = h.target.Pool
+	return h
+}
+
+// TestReleaseAtOnce: a session gives its backend up at every safe point, and
+// its client cannot tell.
+func TestReleaseAtOnce(t *testing.T) {
+	h := buildReleasing(t)
 	r := h.login("app", "pw")
 	parked := func() bool { return h.pool.Counts()[pool.Parked] == 1 }
 	eventually(t, "parked", parked)
@@ -395,6 +417,12 @@ func TestReleaseAtOnce(t *testing.T) {
 	r.expect(r.query("SELECT ROW_COUNT()"), "2")
 	eventually(t, "parked", parked)
 	r.expect(r.query("SELECT SQL_CALC_FOUND_ROWS id FROM t LIMIT 1"), "")
+	eventually(t, "parked", parked)
+	r.expect(r.query("SELECT FOUND_ROWS()"), "2")
+	eventually(t, "parked", parked)
+	r.expect(r.query("SELECT SQL_CALC_FOUND_ROWS id FROM t LIMIT 1"), "")
+	eventually(t, "parked", parked)
+	r.expect(r.query("SET @a = 0"), "OK")
 	eventually(t, "parked", parked)
 	r.expect(r.query("SELECT FOUND_ROWS()"), "2")
 	eventually(t, "parked", parked)

@@ -186,8 +186,8 @@ func (s *session) finish(ctx context.Context, b *backend) error {
 	texts := []string{p.carried.once()}
 	if p.once != nil {
 		texts = append(texts, string(p.once))
-	} else if echo := p.glow.echo(); echo != "" {
-		texts = append(texts, echo)
+	} else {
+		texts = append(texts, p.glow.echo()...)
 	}
 	return s.instructAll(ctx, b, texts, "state of the next statement")
 }

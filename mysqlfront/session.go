@@ -41,6 +41,7 @@ type session struct {
 	backend *backend // nil while it has none
 	parked  *parked  // what it had when it gave its backend up, nil otherwise
 	kept    *parked  // what it had when its state was read last, nil where it could not be kept
+	guesses int      // how many times it has failed to become another user
 	aborted *aborted // its transaction died with an engine, and no ROLLBACK has come
 	// releasing: its backend is to be another's meanwhile, and the cluster stays.
 	releasing bool

@@ -141,6 +141,11 @@ func TestChangeUser(t *testing.T) {
 	r.expect(r.query("SELECT CONCAT(CURRENT_USER(), IFNULL(@a, '-'))"), "app2@%-")
 	r.expect(change("app", "pw", ""), "OK")
 	r.expect(r.query("SELECT CONCAT(CURRENT_USER(), IFNULL(DATABASE(), '-'))"), "app@%-")
+	r.expect(change("app2", "bad", ""), "1045 28000")
+	r.seq = 0
+	r.write(mysqlwire.AppendChangeUser(nil, mysqlwire.ChangeUser{User: "app2", Plugin: mysqlwire.NativePassword}, r.caps))
+	r.expect(r.answer(), "1047 08S01 Unknown command") // the fourth, after three that failed, whatever the password
+	r.expect(r.query("SELECT CONCAT(CURRENT_USER(), IFNULL(DATABASE(), '-'))"), "app@%-")
 }
 
 // TestWakeOnQuery: the login completes without the engine; neither a ping nor

@@ -95,8 +95,8 @@ func (s *session) prepareOn(ctx context.Context, statement *mysqlwire.Statement)
 	if err := s.become(ctx, b, was, present); err != nil {
 		return 0, err
 	}
-	if echo := r.glow.echo(); echo != "" {
-		if err := s.instruct(ctx, b, echo); err != nil {
+	if echo := r.glow.echo(); len(echo) > 0 {
+		if err := s.instruct(ctx, b, echo...); err != nil {
 			return 0, err
 		}
 	}

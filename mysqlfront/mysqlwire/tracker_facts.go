@@ -20,6 +20,9 @@ type Facts struct {
 	// not known.
 	NextTransaction []byte
 	NextUnclear     bool
+	// Watched tells that the session has the server note what its statements do
+	// (profiling, optimizer_trace, FLUSH STATUS), among which others' would show.
+	Watched bool
 	// Affected and Warnings are what was said at the end of the last
 	// statement.
 	Affected uint64
@@ -80,6 +83,7 @@ func (t *Tracker) ran(n noticed) {
 	if n.context {
 		t.facts.epoch++
 	}
+	t.facts.Watched = t.facts.Watched || n.watches
 	if !n.set {
 		t.facts.NextTransaction, t.facts.NextUnclear = nil, false
 	}
@@ -98,6 +102,7 @@ type noticed struct {
 	context     bool // changes how later texts are read
 	transaction bool // a SET of a transaction's characteristics
 	session     bool // for the session's transactions
+	watches     bool // has the server note what statements do
 	effect      effect
 }
 
@@ -109,9 +114,11 @@ func (n *noticed) look(text []byte) {
 	if begins(rest, "use") || several && (holds(rest, "use ") || holds(rest, "use\t") || holds(rest, "use\n") || holds(rest, "use`")) {
 		n.context = true
 	}
+	n.watches = (begins(rest, "flush") || several && holds(rest, "flush")) && holds(rest, "status")
 	if !n.set && !(several && holds(rest, "set")) {
 		return
 	}
+	n.watches = n.watches || holds(rest, "profiling") || holds(rest, "optimizer_trace")
 	for _, name := range []string{"sql_mode", "names", "char", "collation"} {
 		n.context = n.context || holds(rest, name)
 	}

@@ -11,7 +11,11 @@ import (
 // TestFacts: what is kept of a session's own words.
 func TestFacts(t *testing.T) {
 	for text, want := range map[string]Facts{
-		"SELECT 1":                                         {},
+		"SELECT 1":          {},
+		"set profiling = 1": {Watched: true},
+		"SET @@session.optimizer_trace = 'enabled=on'":     {Watched: true},
+		"FLUSH LOCAL STATUS":                               {Watched: true},
+		"SELECT 'profiling' FROM flushes":                  {},
 		"SET TRANSACTION READ ONLY":                        {NextTransaction: []byte("SET TRANSACTION READ ONLY"), NextUnclear: false},
 		"SET SESSION TRANSACTION READ ONLY":                {},
 		"set @@tx_isolation = 'SERIALIZABLE'":              {NextTransaction: []byte("set @@tx_isolation = 'SERIALIZABLE'")},
@@ -30,7 +34,7 @@ func TestFacts(t *testing.T) {
 		tr := NewTracker(Config{})
 		tr.FromClient(AppendPacket(nil, 0, append([]byte{mysql.COM_QUERY}, text...)))
 		got := tr.Facts()
-		if got.UserLock != want.UserLock || !slices.Equal(got.UserLocks, want.UserLocks) || string(got.NextTransaction) != string(want.NextTransaction) || got.NextUnclear != want.NextUnclear {
+		if got.UserLock != want.UserLock || !slices.Equal(got.UserLocks, want.UserLocks) || string(got.NextTransaction) != string(want.NextTransaction) || got.NextUnclear != want.NextUnclear || got.Watched != want.Watched {
 			t.Errorf("%s: %+v %q", text, got, got.NextTransaction)
 		}
 	}
