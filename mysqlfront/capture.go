@@ -301,23 +301,35 @@ func ascii(text string) bool {
 func (r *reading) decide(facts mysqlwire.Facts) []string {
 	var reasons []string
 	pin := func(on bool, reason string) {
-		if on && (len(reasons) == 0 || reasons[len(reasons)-1] != reason) {
+		if on && !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
+	pin(r.transaction, "transaction")
+	for _, reason := range r.untilReset() {
+		pin(true, reason)
+	}
+	pin(r.locked, "lock_tables")
+	for _, kind := range r.locks {
+		pin(kind == "User lock", "user_lock")
+		pin(kind != "User lock", "lock_tables")
+	}
+	pin(!r.locksSeen && (facts.UserLock || r.userLock), "user_lock")
+	return reasons
+}
+
+// untilReset are the reasons that only a reset of the session ends: they are
+// known by counters, which only grow.
+func (r *reading) untilReset() []string {
+	var reasons []string
+	pin := func(on bool, reason string) {
+		if on {
 			reasons = append(reasons, reason)
 		}
 	}
 	count := r.counters
-	pin(r.transaction, "transaction")
 	pin(count["com_create_temporary_table"] > 0 || count["com_create_sequence"] > 0, "temporary_object")
-	pin(r.locked || count["com_backup"] > 0 || count["com_backup_lock"] > 0, "lock_tables")
-	if r.locksSeen {
-		for _, kind := range r.locks {
-			pin(kind == "User lock", "user_lock")
-			pin(kind != "User lock", "lock_tables")
-		}
-	} else {
-		pin(count["com_flush"] > 0, "lock_tables")
-		pin(facts.UserLock || r.userLock, "user_lock")
-	}
+	pin(count["com_backup"] > 0 || count["com_backup_lock"] > 0 || !r.locksSeen && count["com_flush"] > 0, "lock_tables")
 	pin(count["com_ha_open"] > 0, "handler")
 	pin(count["com_prepare_sql"] > 0, "prepared_text")
 	pin(count["bytes_received"] < r.sent, "unreadable") // FLUSH STATUS: the counters tell nothing

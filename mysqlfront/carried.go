@@ -249,12 +249,13 @@ func (g glow) manyFound() bool { return g.foundRows < 0 || g.foundRows > mostFou
 const changed = "BEGIN NOT ATOMIC DECLARE x INT; DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END; " +
 	"FOR i IN 1..%d DO SELECT 1 LIMIT 1 INTO x; END FOR; %s INTO x; END"
 
-// found is a SELECT after which FOUND_ROWS() is what it was.
+// found is a SELECT after which FOUND_ROWS() is what it was, whatever limits
+// the session has.
 func (g glow) found() string {
 	if g.foundRows < 2 {
 		return fmt.Sprintf("SELECT 1 LIMIT %d", g.foundRows)
 	}
-	return fmt.Sprintf("WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 1000) "+
+	return fmt.Sprintf(unlimited+"WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 1000) "+
 		"SELECT SQL_CALC_FOUND_ROWS 1 FROM g a JOIN g b WHERE (a.n - 1) * 1000 + b.n <= %d LIMIT 1", g.foundRows)
 }
 

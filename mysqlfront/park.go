@@ -65,6 +65,14 @@ type pinnedAt struct {
 	err      error
 }
 
+// stays is a reading that pins until the session is reset. No other is made
+// before: it would tell nothing new, and take a HANDLER away that stands in the
+// way of others.
+type stays struct {
+	resets uint64
+	err    error
+}
+
 func (s *session) tryToPark(ctx context.Context) error {
 	p, err := s.picture(ctx)
 	if err != nil {
@@ -91,6 +99,9 @@ func (s *session) picture(ctx context.Context) (*parked, error) {
 	facts := s.scanner.Facts()
 	if s.pinned.err != nil && s.pinned.commands == facts.Commands {
 		return nil, s.pinned.err
+	}
+	if s.stays.err != nil && s.stays.resets == facts.Resets {
+		return nil, s.stays.err
 	}
 	if err := s.attached(); err != nil {
 		return nil, err
@@ -119,6 +130,9 @@ func (s *session) picture(ctx context.Context) (*parked, error) {
 	s.giveBack(r.glow)
 	if errors.As(err, new(*pool.Pinned)) {
 		s.pinned = pinnedAt{facts.Commands, err}
+		if reasons := r.untilReset(); len(reasons) > 0 {
+			s.stays = stays{facts.Resets, &pool.Pinned{Reasons: reasons}}
+		}
 	}
 	return nil, err
 }

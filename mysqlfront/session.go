@@ -47,6 +47,7 @@ type session struct {
 	releasing bool
 	stuck     uint64   // after how many commands it could not give it up at once
 	pinned    pinnedAt // the last reading, if it pins
+	stays     stays    // the last that pins until a reset
 	last      known    // the settings that it was restored with
 
 	mu       sync.Mutex // protects what follows

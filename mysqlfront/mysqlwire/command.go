@@ -73,6 +73,7 @@ type request struct {
 	statement *Statement // the one it is about, or nil
 	command   byte
 	option    byte // COM_SET_OPTION's
+	keeps     bool // leaves the conditions of the statement before
 	effect    effect
 }
 

@@ -219,7 +219,7 @@ func (t *Tracker) PassStray() { t.passStray = true }
 // what MultiStatements says stay.
 func (t *Tracker) Reset(status uint16) {
 	t.statements.clear()
-	t.facts = gathered{Facts: Facts{Commands: t.facts.Commands + 1}, epoch: t.facts.epoch + 1}
+	t.facts = gathered{Facts: Facts{Commands: t.facts.Commands + 1, Resets: t.facts.Resets + 1}, epoch: t.facts.epoch + 1}
 	t.status, t.doubt, t.replica = status, false, false
 	t.standing = standing{moved: true}
 	t.schema, t.schemaKnown = t.schema[:0], false

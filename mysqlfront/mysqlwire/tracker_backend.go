@@ -190,6 +190,7 @@ func (t *Tracker) failed(p []byte, length int) bool {
 		t.statements.drop(r.statement)
 	}
 	t.doubt = true
+	t.leaves(true)
 	t.standing.fails()
 	t.done()
 	return true

@@ -161,7 +161,7 @@ func (t *Tracker) command(p []byte, length int) fate {
 	case mysql.COM_INIT_DB:
 		t.noticeCommand(p)
 	}
-	t.ask(request{command: p[0], effect: commandEffects[p[0]]})
+	t.ask(request{command: p[0], effect: commandEffects[p[0]], keeps: p[0] == mysql.COM_PING})
 	return pass
 }
 
@@ -234,7 +234,7 @@ func (t *Tracker) query(p []byte, length int) fate {
 		return t.hold(StopBegin)
 	}
 	t.noticeCommand(p)
-	t.ask(request{command: mysql.COM_QUERY, effect: e})
+	t.ask(request{command: mysql.COM_QUERY, effect: e, keeps: t.mayKeep(p)})
 	return pass
 }
 

@@ -23,14 +23,16 @@ type Facts struct {
 	// Watched tells that the session has the server note what its statements do
 	// (profiling, optimizer_trace, FLUSH STATUS), among which others' would show.
 	Watched bool
-	// Affected and Warnings are what was said at the end of the last
-	// statement.
+	// Affected is what was said at the end of the last statement; Warnings, that
+	// it has left conditions to be asked for, or not swept away earlier ones.
 	Affected uint64
 	Warnings bool
 	// Commands is how many there were; Sent, how many bytes went to the
 	// backend since its counters began.
 	Commands uint64
 	Sent     int64
+	// Resets is how often the session was reset.
+	Resets uint64
 }
 
 // gathered are Facts that are kept where commands pass.

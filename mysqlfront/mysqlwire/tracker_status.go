@@ -30,7 +30,8 @@ func (t *Tracker) readStatus(p []byte, length int) (status uint16, ok bool) {
 		t.doubt = true
 		return t.status, true
 	}
-	t.facts.Affected, t.facts.Warnings = answer.AffectedRows, answer.Warnings > 0
+	t.facts.Affected = answer.AffectedRows
+	t.leaves(answer.Warnings > 0)
 	t.stateChanged(answer.State)
 	return answer.Status, true
 }
@@ -44,7 +45,8 @@ func (t *Tracker) readEOF(p []byte, length int) (status uint16, ok bool) {
 		t.doubt = true
 		return t.status, true
 	}
-	t.facts.Affected, t.facts.Warnings = 0, binary.LittleEndian.Uint16(p[1:]) > 0
+	t.facts.Affected = 0
+	t.leaves(binary.LittleEndian.Uint16(p[1:]) > 0)
 	return binary.LittleEndian.Uint16(p[statusAt:]), true
 }
 
