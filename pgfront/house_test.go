@@ -98,6 +98,7 @@ func open(t *testing.T, options ...option) *house {
 		l.Close()
 		h.front.Close()
 		serving.Wait()
+		h.pool.DrainAll(context.Background()) // or its spares would take the next house's room
 		if err := lender.Close(); err != nil {
 			t.Error(err)
 		}
