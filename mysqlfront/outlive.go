@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"serverlessproxy/mysqlfront/mysqlwire"
 	"serverlessproxy/pool"
 	"serverlessproxy/relay"
 )
@@ -13,8 +14,8 @@ import (
 // A session outlives an engine that dies under it if its state was read since
 // it last did anything, or before the open transaction began. So an idle
 // session's state is read once, a moment after it fell idle, unless its last
-// statement left what a reading would take away (warnings, very many rows) or
-// the engine notes its statements, ours as well; and that of one which has not been idle, before it begins a transaction.
+// statement left what a reading would take away (warnings, very many rows), the
+// engine notes its statements, ours as well, or it has a HANDLER; and that of one which has not been idle, before it begins a transaction.
 
 const (
 	// lookIdleEvery is how often it is looked who has fallen idle: between the
@@ -99,12 +100,15 @@ func (s *session) lookIdle() (asked bool) {
 func (s *session) mayReadNow() bool {
 	r := &s.front.readings
 	second := r.second.Load()
-	if s.scanner.readIn == second || s.scanner.Facts().Watched || r.left.Add(-1) < 0 {
+	if s.scanner.readIn == second || shows(s.scanner.Facts()) || r.left.Add(-1) < 0 {
 		return false
 	}
 	s.scanner.readIn = second
 	return true
 }
+
+// shows tells whether the client could tell that its session was read.
+func shows(facts mysqlwire.Facts) bool { return facts.Watched || facts.Handler }
 
 const readLasts = 30 * time.Second
 
@@ -112,7 +116,7 @@ const readLasts = 30 * time.Second
 // comes of it is not tried again before the client does something.
 func (s *session) readIdle() error {
 	var err error
-	if facts := s.scanner.Facts(); !facts.Warnings && !facts.Watched && facts.Affected <= mostChanged {
+	if facts := s.scanner.Facts(); !facts.Warnings && facts.Affected <= mostChanged && !shows(facts) {
 		err = s.read()
 	}
 	s.scanner.did.Store(nothing)

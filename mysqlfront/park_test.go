@@ -371,10 +371,15 @@ func TestParkedWaits(t *testing.T) {
 	r.expect(r.query("SELECT CONCAT(@a, @@autocommit)"), "5OFF")
 }
 
-// TestHandlerStays: a session that has opened a HANDLER is not read again, which
-// would close one that stands in another's way.
+// TestHandlerStays: a session that has opened a HANDLER is not read while
+// another waits for the table, which would close it.
 func TestHandlerStays(t *testing.T) {
-	h := buildReleasing(t)
+	for name, h := range map[string]*house{"keeps its backend": build(t, nil), "gives it up": buildReleasing(t)} {
+		t.Run(name, func(t *testing.T) { handlerStays(t, h) })
+	}
+}
+
+func handlerStays(t *testing.T, h *house) {
 	root := needEngine(t).root
 	for _, text := range []string{"CREATE OR REPLACE TABLE app.h (id INT PRIMARY KEY)", "INSERT INTO app.h VALUES (1), (2), (3), (4)"} {
 		if _, err := root.Exec(text); err != nil {
@@ -396,7 +401,7 @@ func TestHandlerStays(t *testing.T) {
 	})
 	for _, id := range []string{"2", "3", "4"} {
 		r.expect(r.query("HANDLER h READ NEXT"), id)
-		time.Sleep(300 * time.Millisecond) // for what gives backends up, and reads idle sessions
+		time.Sleep(700 * time.Millisecond) // for what gives backends up, and reads idle sessions
 	}
 	r.expect(r.query("HANDLER h CLOSE"), "OK")
 	if err := <-dropped; err != nil {

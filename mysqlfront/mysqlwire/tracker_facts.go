@@ -23,6 +23,9 @@ type Facts struct {
 	// Watched tells that the session has the server note what its statements do
 	// (profiling, optimizer_trace, FLUSH STATUS), among which others' would show.
 	Watched bool
+	// Handler tells that the session may have a HANDLER open, which a reading of
+	// tables closes where another waits for it.
+	Handler bool
 	// Affected is what was said at the end of the last statement; Warnings, that
 	// it has left conditions to be asked for, or not swept away earlier ones.
 	Affected uint64
@@ -86,6 +89,7 @@ func (t *Tracker) ran(n noticed) {
 		t.facts.epoch++
 	}
 	t.facts.Watched = t.facts.Watched || n.watches
+	t.facts.Handler = t.facts.Handler || n.handler
 	if !n.set {
 		t.facts.NextTransaction, t.facts.NextUnclear = nil, false
 	}
@@ -105,6 +109,7 @@ type noticed struct {
 	transaction bool // a SET of a transaction's characteristics
 	session     bool // for the session's transactions
 	watches     bool // has the server note what statements do
+	handler     bool // a HANDLER
 	effect      effect
 }
 
@@ -116,6 +121,7 @@ func (n *noticed) look(text []byte) {
 	if begins(rest, "use") || several && (holds(rest, "use ") || holds(rest, "use\t") || holds(rest, "use\n") || holds(rest, "use`")) {
 		n.context = true
 	}
+	n.handler = begins(rest, "handler") || several && holds(rest, "handler")
 	n.watches = (begins(rest, "flush") || several && holds(rest, "flush")) && holds(rest, "status")
 	if !n.set && !(several && holds(rest, "set")) {
 		return

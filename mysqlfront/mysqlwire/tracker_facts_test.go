@@ -13,7 +13,10 @@ func TestFacts(t *testing.T) {
 	for text, want := range map[string]Facts{
 		"SELECT 1":          {},
 		"set profiling = 1": {Watched: true},
-		"SET @@session.optimizer_trace = 'enabled=on'":     {Watched: true},
+		"SET @@session.optimizer_trace = 'enabled=on'": {Watched: true},
+		"HANDLER t OPEN":                                   {Handler: true},
+		"SELECT 1; handler t OPEN":                         {Handler: true},
+		"SELECT 'handler'":                                 {},
 		"FLUSH LOCAL STATUS":                               {Watched: true},
 		"SELECT 'profiling' FROM flushes":                  {},
 		"SET TRANSACTION READ ONLY":                        {NextTransaction: []byte("SET TRANSACTION READ ONLY"), NextUnclear: false},
@@ -34,7 +37,7 @@ func TestFacts(t *testing.T) {
 		tr := NewTracker(Config{})
 		tr.FromClient(AppendPacket(nil, 0, append([]byte{mysql.COM_QUERY}, text...)))
 		got := tr.Facts()
-		if got.UserLock != want.UserLock || !slices.Equal(got.UserLocks, want.UserLocks) || string(got.NextTransaction) != string(want.NextTransaction) || got.NextUnclear != want.NextUnclear || got.Watched != want.Watched {
+		if got.UserLock != want.UserLock || !slices.Equal(got.UserLocks, want.UserLocks) || string(got.NextTransaction) != string(want.NextTransaction) || got.NextUnclear != want.NextUnclear || got.Watched != want.Watched || got.Handler != want.Handler {
 			t.Errorf("%s: %+v %q", text, got, got.NextTransaction)
 		}
 	}
