@@ -1,6 +1,10 @@
 package mysqlfront
 
-import "serverlessproxy/pool"
+import (
+	"slices"
+
+	"serverlessproxy/pool"
+)
 
 // Evict ends the session of that number as a forced change of capacity does.
 func (f *Front) Evict(id uint32) { f.session(id).Close(pool.Evicted) }
@@ -16,4 +20,13 @@ func (f *Front) AskForReadings() {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// AnyReading tells whether some session has not been back in the relay since.
+func (f *Front) AnyReading() bool {
+	return slices.ContainsFunc(f.everybody(), func(s *session) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.reading || s.loan == nil
+	})
 }

@@ -15,7 +15,8 @@ import (
 // it last did anything, or before the open transaction began. So an idle
 // session's state is read once, a moment after it fell idle, unless its last
 // statement left what a reading would take away (warnings, very many rows), the
-// engine notes its statements, ours as well, or it has a HANDLER; and that of one which has not been idle, before it begins a transaction.
+// engine notes its statements, ours as well, or it has a HANDLER; and that of
+// one which has not been idle, before it begins a transaction.
 
 const (
 	// lookIdleEvery is how often it is looked who has fallen idle: between the

@@ -64,7 +64,9 @@ func (s *session) waitForBackend(parent context.Context, trigger cluster.Trigger
 // inTurn begins a login when it is the session's turn. An engine that has been
 // stopped meanwhile is one that cannot be reached.
 func (s *session) inTurn(ctx context.Context, grant pool.Grant) (*opened, error) {
-	done, err := s.seat.TurnToLogIn(ctx)
+	limited, cancel := context.WithTimeoutCause(ctx, turnLimit, startingUp("the logins of other sessions before this one took too long; try again"))
+	defer cancel()
+	done, err := s.seat.TurnToLogIn(limited)
 	if err != nil {
 		if offered, ok := grant.Spare.(*spare); ok {
 			offered.Close()

@@ -319,6 +319,7 @@ const (
 	lingerLimit = time.Hour        // for what a client that has gone left running
 	closeLimit  = 5 * time.Second  // for an engine to end a session that has been asked to
 	loginLimit  = time.Minute      // for one login to an engine that answers; one that has just woken may have hundreds at its door
+	turnLimit   = 5 * time.Minute  // for the logins of others that come first
 	retryLimit  = 60 * time.Second // for logins to an engine that is starting or stopping
 	cancelLimit = 5 * time.Second
 	skipLimit   = time.Minute // for a client to finish a request that it cancelled

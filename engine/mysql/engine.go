@@ -29,11 +29,11 @@ type Config struct {
 
 // Engine is process.Engine for MariaDB and MySQL.
 type Engine struct {
+	*process.Configured
 	config Config
 
-	mu         sync.Mutex        // protects following
-	programs   *Programs         // once found
-	parameters map[string]string // the operator's; replaced whole
+	mu       sync.Mutex // protects programs
+	programs *Programs  // once found
 }
 
 var _ process.Engine = (*Engine)(nil)
@@ -43,7 +43,7 @@ func New(config Config) *Engine {
 	if len(config.Accept) == 0 {
 		config.Accept = flavors
 	}
-	return &Engine{config: config, parameters: config.Parameters}
+	return &Engine{Configured: process.NewConfigured(config.Parameters, CheckParameters), config: config}
 }
 
 // Check finds the programs and names the server's version. A version outside

@@ -529,6 +529,9 @@ func (s *server) testBadParameter(t *testing.T) {
 	if _, err := compute.Start(t.Context(), size); err != nil {
 		t.Error(err)
 	}
+	if refused := compute.Tuning().Refused; refused == nil || !strings.Contains(refused.Error(), "no_such_thing") {
+		t.Errorf("refused: %v", refused)
+	}
 	if err := compute.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,24 +17,6 @@ import (
 )
 
 var _ process.Tunable = (*Engine)(nil)
-
-// Parameters are those with which the server is started.
-func (e *Engine) Parameters() map[string]string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.parameters
-}
-
-// Configure has it be others from now on.
-func (e *Engine) Configure(parameters map[string]string) error {
-	if err := CheckParameters(parameters); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.parameters = maps.Clone(parameters)
-	return nil
-}
 
 // Tune sets what of the changes is a variable that may be set, and names the
 // others. After an error those that were set are what they had been.

@@ -4,7 +4,7 @@
 //
 // It owns the server's settings and the control connection. It never knows a
 // cluster's state, a session or the wire protocol of clients. An Engine's lock
-// protects its parameters and what it remembers of the installed programs; a Source's turn, a
+// protects what it remembers of the installed programs; a Source's turn, a
 // channel of one, is held by whoever uses its connection.
 package postgres
 
@@ -66,15 +66,15 @@ type Config struct {
 
 // Engine is a process.Engine for PostgreSQL.
 type Engine struct {
+	*process.Configured
 	name    string
 	places  []string
 	machine int64
 	log     *slog.Logger
 
-	mu         sync.Mutex // protects following
-	parameters map[string]string
-	found      []programs   // nil until looked for
-	warned     map[int]bool // of these major versions
+	mu     sync.Mutex   // protects following
+	found  []programs   // nil until looked for
+	warned map[int]bool // of these major versions
 }
 
 var (
@@ -85,7 +85,7 @@ var (
 
 // New is an Engine. It looks for nothing yet.
 func New(cfg Config) *Engine {
-	e := &Engine{name: cfg.Name, places: placesOfPrograms, parameters: cfg.Parameters, machine: cfg.Memory, log: cfg.Log, warned: map[int]bool{}}
+	e := &Engine{name: cfg.Name, places: placesOfPrograms, Configured: process.NewConfigured(cfg.Parameters, CheckParameters), machine: cfg.Memory, log: cfg.Log, warned: map[int]bool{}}
 	if cfg.BinDir != "" {
 		e.places = []string{cfg.BinDir}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,24 +17,6 @@ import (
 )
 
 var _ process.Tunable = (*Engine)(nil)
-
-// Parameters are those with which the server is started and adjusted.
-func (e *Engine) Parameters() map[string]string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.parameters
-}
-
-// Configure has it be others from now on.
-func (e *Engine) Configure(parameters map[string]string) error {
-	if err := CheckParameters(parameters); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.parameters = maps.Clone(parameters)
-	return nil
-}
 
 // Examine has the server's program read the configuration and say one of its
 // settings: it reads all of it first. What a setting needs that lies elsewhere
